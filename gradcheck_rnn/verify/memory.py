@@ -7,12 +7,13 @@ check holds the array any more: a function may have kept what it was given.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "moved_array", "same_or_copy", "same_values"]
+__all__ = ["Reused", "laid_out", "moved_array", "same_or_copy", "same_values"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -55,12 +56,12 @@ class Reused:
         return None
 
     def copy(self, i: int, array: Array) -> Array:
-        """A copy, in the memory of an earlier one where that is free."""
+        """A copy in the same layout, in the memory of an earlier one where that is free."""
         if array.nbytes < LARGE:
-            return array.copy()
+            return array.copy("K")
         out = self.free(i)
-        if out is None or out.dtype != array.dtype or out.shape != array.shape:
-            return self.keep(i, array.copy())
+        if out is None or out.dtype != array.dtype or out.strides != array.strides:
+            return self.keep(i, array.copy("K"))
         out[...] = array
         return self.keep(i, out)
 
@@ -69,6 +70,16 @@ class Reused:
         if leaf.nbytes < LARGE:
             return moved_array(leaf, step, direction)
         return self.keep(i, moved_array(leaf, step, direction, self.free(i)))
+
+
+def laid_out(leaves: Sequence[Array], own: Sequence[Array]) -> list[Array]:
+    """Arrays in the layouts of `own`: what was given transposed comes to the functions as such."""
+    found = list(leaves)
+    for i, (a, b) in enumerate(zip(leaves, own, strict=True)):
+        if a is not b and not b.flags.c_contiguous:
+            found[i] = np.empty_like(b, dtype=a.dtype)
+            found[i][...] = a
+    return found
 
 
 def same_values(a: Array, b: Array) -> bool:

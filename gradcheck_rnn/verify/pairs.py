@@ -22,6 +22,7 @@ from .guard import (
     close,
     keeps_state,
 )
+from .memory import laid_out
 from .reachable import checksum
 from .trees import Tree, flatten, given_gradients, unevaluated
 from .verdict import Finding
@@ -206,13 +207,20 @@ class ArrayPair(Pair):
         self.passes = surrogate or forward, backward
 
     def protocol(self, weights: Cotangents) -> None:
-        """A layer that is used twice runs forward again before its first backward."""
-        if not self.cached:
-            return
+        """A layer that is used twice runs forward again before its first backward.
+
+        And cotangents may be views, as of a transpose or a part of other arrays.
+        """
         self.pull(self.tree.leaves, weights)  # the first call is watched
-        early, late = (self._late(weights, between) for between in (False, True))
-        again = self._late(weights, False)
-        if None in (early, late, again) or not close(early, again, self.unit):
+        early, again = (self._late(weights, False) for _ in range(2))
+        if None in (early, again) or not close(early, again, self.unit):
+            return
+        viewed = self._late(weights, False, _view)
+        if viewed is not None and not close(early, viewed, self.unit):
+            text = "backward gives another gradient for cotangents that are not contiguous (a view)"
+            self.note(Finding("strided-cotangent", text, fatal=True))
+        late = self._late(weights, True) if self.cached else None
+        if late is None:
             return
         if not close(early, late, self.unit):
             text = (
@@ -222,15 +230,18 @@ class ArrayPair(Pair):
             )
             self.note(Finding("interleaved", text))
 
-    def _late(self, weights: Cotangents, between: bool) -> list[Array] | None:
+    def _late(
+        self, weights: Cotangents, between: bool, layout: Callable[[Array], Array] = np.copy
+    ) -> list[Array] | None:
         """Gradients from a cache, perhaps after another call of forward; None where that fails."""
-        given = [leaf.copy() for leaf in self.tree.leaves]
+        given = self._given(self.tree.leaves)
         try:
             _, cache = self._forward(given, self.tree.leaves)
             if between:
                 self._run(self.beside())
+            cache = cache if self.cached else self.tree.build(given)
             own = [
-                weights[k].copy() if k in weights else np.zeros_like(x)
+                layout(weights[k]) if k in weights else np.zeros_like(x)
                 for k, x in enumerate(self.outs.leaves)
             ]
             raw = call("backward", self.backward, self.outs.build(own), cache)
@@ -245,12 +256,16 @@ class ArrayPair(Pair):
             return call(who, function, **inputs)
         return call(who, function, *self.tree.arguments(leaves))
 
+    def _given(self, leaves: Sequence[Array]) -> list[Array]:
+        """Copies in the layout of the inputs as they were given."""
+        return [x.copy("K") for x in laid_out(leaves, self.tree.leaves)]
+
     def _run(self, leaves: Sequence[Array]) -> Any:
-        return self._forward([leaf.copy() for leaf in leaves], leaves)[0]
+        return self._forward(self._given(leaves), leaves)[0]
 
     def _run_surrogate(self, leaves: Sequence[Array]) -> Any:
         assert self.surrogate is not None
-        given = [leaf.copy() for leaf in leaves]
+        given = self._given(leaves)
         return self._split(self._call(self.surrogate, "the surrogate", given), False)[0]
 
     def _forward(self, given: Sequence[Array], leaves: Sequence[Array]) -> tuple[Any, Any]:
@@ -272,7 +287,7 @@ class ArrayPair(Pair):
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool
     ) -> dict[int, Any]:
-        given = [leaf.copy() for leaf in leaves]
+        given = self._given(leaves)
         _, cache = self._forward(given, leaves)
         if not self.cached:
             cache = self.tree.build(given)
@@ -298,6 +313,13 @@ class ArrayPair(Pair):
 
                 self.check_cache(again, found, _same)
         return found
+
+
+def _view(array: Array) -> Array:
+    """The same numbers as a view: its axes lie in the reverse order, and only in part of memory."""
+    around = np.zeros((*array.shape[::-1], 2), array.dtype)
+    around[..., 0] = array.T
+    return around[..., 0].T
 
 
 def _same(a: Mapping[int, Any], b: Mapping[int, Any]) -> bool:

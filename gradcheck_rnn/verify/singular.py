@@ -160,7 +160,7 @@ def held_at(
     tree = target.tree
 
     def held(arguments: Sequence[Any]) -> tuple[Any, ...]:
-        leaves = [np.array(x) for x in flatten(arguments)]
+        leaves = [np.array(x, order="C") for x in flatten(arguments)]
         for i, mask in masks.items():
             leaves[i].reshape(-1)[mask] = tree.leaves[i].reshape(-1)[mask]
         return tree.arguments(leaves)

@@ -96,16 +96,35 @@ def _stale(
     Of what has passed: where nothing shows that it is right here, it may be that of another
     function by intent, as a straight-through gradient is.
 
-    What differs at neighbours one unit in the last place away remembers nothing.
+    What differs at neighbours one unit in the last place away remembers nothing, unless it keeps
+    something by a part of its arguments alone.
     """
+    for i in target.select if target.keeps and len(target.select) > 1 else ():
+        _remembered(target, g, [i], seed, passed, whole=True)
     if near.deterministic and all(x.any() for i, x in near.samples.items() if np.any(g[i])):
         return
+    _remembered(target, g, target.select, seed, passed)
+
+
+def _remembered(
+    target: Target,
+    g: dict[int, Floats],
+    moved_blocks: Sequence[int],
+    seed: int,
+    passed: set[str],
+    *,
+    whole: bool = False,
+) -> None:
+    """Find gradients that stay the same, where some blocks move, and are wrong there.
+
+    With `whole` only where all of them stay: a term of one block leaves others alone.
+    """
     rng = generator(seed, Stream.OTHER_POINT)
     leaves = [
         (x + np.where(x == 0, target.scale(i), x) * rng.uniform(-0.05, 0.05, x.shape)).astype(
             x.dtype
         )
-        if i in target.select
+        if i in moved_blocks
         else x
         for i, x in enumerate(target.tree.leaves)
     ]
@@ -115,6 +134,8 @@ def _stale(
         for i in target.select
         if target.tree.names[i] in passed and np.array_equal(g[i], there[i]) and np.any(g[i])
     ]
+    if whole and len(same) < len(target.select):
+        return
     if not same or not all(np.isfinite(there[i]).all() for i in target.select):
         return
     # a loss that is linear in a parameter has a constant gradient; differences tell

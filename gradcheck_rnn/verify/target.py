@@ -24,7 +24,7 @@ from .guard import (
     keeps_state,
 )
 from .known import tells
-from .memory import Reused, moved_array, same_or_copy
+from .memory import Reused, laid_out, moved_array, same_or_copy
 from .oracle.line_functions import Lines
 from .reachable import differing, sharing
 from .scales import Sizes, all_finite
@@ -89,8 +89,9 @@ class Target(UserCode):
         sizes = Sizes(tree.leaves)
         self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
-        self._kept = [leaf.copy() for leaf in tree.leaves]
+        self._kept = [leaf.copy("K") for leaf in tree.leaves]
         self._first: dict[int, Floats] | None = None
+        self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()
         self._looked: tuple[int, int, dict[str, Any]] | None = None
 
@@ -103,7 +104,8 @@ class Target(UserCode):
 
     def moved(self, leaves: Sequence[Array]) -> Target:
         """The same functions at another point."""
-        tree = Tree(self.tree.template, self.tree.names, tuple(leaves))
+        laid = tuple(laid_out(leaves, self.tree.leaves))
+        tree = Tree(self.tree.template, self.tree.names, laid)
         other = Target(
             self.loss, self.gradient_function, tree, self.select, self.budget, self.unit, self.nouns
         )
@@ -154,7 +156,10 @@ class Target(UserCode):
         What is `fresh` was made for this call, and needs a copy only where it is compared.
         """
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
-        watched = calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
+        leaves, watched = (
+            laid_out(leaves, own),
+            calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0,
+        )
         given = [
             k if a is b else self._watched.copy(i, a) if watched or not fresh else a
             for i, (a, b, k) in enumerate(zip(leaves, own, kept, strict=True))
@@ -203,7 +208,7 @@ class Target(UserCode):
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         if not self.unchanged(who, self.tree.names, now, before):
-            self._kept = [leaf.copy() for leaf in self.tree.leaves]
+            self._kept = [leaf.copy("K") for leaf in self.tree.leaves]
 
     def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
@@ -223,7 +228,8 @@ class Target(UserCode):
         elif self._first is None:
             self._first = found
             if before is not None:
-                self._data_of_the_loss(differing(before, self._look()))
+                self.keeps = differing(before, self._look())
+                self._data_of_the_loss(self.keeps)
         elif before is not None and not self.steady(found):
             names = differing(before, self._look())
             if names:
@@ -233,7 +239,7 @@ class Target(UserCode):
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """As `gradient_at`, without a comparison with earlier calls."""
         self.budget.spend()
-        copies = [self._used.copy(i, leaf) for i, leaf in enumerate(leaves)]
+        copies = [self._used.copy(i, x) for i, x in enumerate(laid_out(leaves, self.tree.leaves))]
         self.gradients += 1
         function = self.gradient_function
         if function is None:
@@ -335,7 +341,7 @@ class Target(UserCode):
         """
         leaf, leaves = self.tree.leaves[block], list(self.tree.leaves)
         entrywise = vectors.dtype.kind == "i"
-        flat = leaf.ravel()
+        flat, plain = leaf.ravel(), leaf.flags.c_contiguous
 
         def moved(eps: Floats, first: int, last: int) -> Iterator[Array]:
             """The leaf at some of the steps (k, m), one after another."""
@@ -347,8 +353,8 @@ class Target(UserCode):
             entries = (flat[vectors] + eps.astype(leaf.dtype)).ravel()[first:last]
             places = vectors[None].repeat(len(eps), axis=0).ravel()[first:last]
             for i, entry in zip(places.tolist(), entries.tolist(), strict=True):
-                copy = leaf.copy()
-                copy.ravel()[i] = entry
+                copy = leaf.copy("K")
+                (copy.ravel() if plain else copy.flat)[i] = entry
                 yield copy
 
         def evaluate(eps: Floats) -> Floats:

@@ -58,6 +58,9 @@ class TorchPair(GraphPair):
         self.is_function = isinstance(function, type) and issubclass(
             function, torch.autograd.Function
         )
+        if isinstance(function, type) and issubclass(function, torch.nn.Module):
+            who = function.__name__
+            raise UsageError(f"{WHO}: {who} is a class of modules; give an object, {who}(…)")
         self.is_module = isinstance(function, torch.nn.Module)
         self._inputs = inputs
         self.arguments = named_arguments(torch, function, inputs, self.is_function)

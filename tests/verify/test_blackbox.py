@@ -553,3 +553,29 @@ def test_a_gradient_that_is_none_is_called_so() -> None:
         check_gradient(
             lambda p: p["a"].sum() + p["c"].sum(), lambda p: {"a": np.ones(2), "c": None}, point
         )
+
+
+def test_a_gradient_kept_by_one_of_its_parameters_is_stale():
+    X = np.random.default_rng(0).normal(size=(5, 3))
+    kept = {}
+
+    def computed(p):
+        h = np.tanh(X @ p["W"] + p["b"])
+        a = h * (1 - h * h)
+        return {"W": X.T @ a, "b": a.sum(0)}
+
+    def gradient(p, of=lambda p: p["W"].tobytes()):
+        return kept.setdefault(of(p), computed(p))
+
+    def loss(p):
+        return 0.5 * (np.tanh(X @ p["W"] + p["b"]) ** 2).sum()
+
+    p = {"W": X[:3, :2].copy(), "b": X[0, :2].copy()}
+    report = check_gradient(loss, gradient, p)
+    assert report.verdict is Verdict.FAIL
+    assert "the same at other parameters" in report.sentence()
+    kept.clear()
+    both = check_gradient(
+        loss, lambda p: gradient(p, lambda p: p["W"].tobytes() + p["b"].tobytes()), p
+    )
+    assert both.passed

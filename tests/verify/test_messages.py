@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_gradient, check_model, check_vjp
+from gradcheck_rnn import check_gradient, check_model, check_torch, check_vjp
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.npz import read_npz
 from gradcheck_rnn.verify.hints import explain
@@ -232,3 +232,9 @@ def test_a_coarse_gradient_is_told_the_way_out() -> None:
     report = check_gradient(lambda w: (w**2).sum(), lambda w: np.float32(2) * np.float32(w), ONES)
     assert not report.passed
     assert "compute in float64, or give parameters in float32" in str(report)
+
+
+def test_a_class_of_modules_is_no_module() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(UsageError, match=r"Linear is a class of modules; give an object"):
+        check_torch(torch.nn.Linear, [torch.ones(2, 3).double()])

@@ -232,3 +232,48 @@ def test_steps_whose_gradient_lies_below_its_bound_are_named():
     report = check_vjp(forward, backward, (x,))
     assert report.passed
     assert "(all of [0] to [" in str(report)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_cotangents_that_are_views_are_read_as_such(cache: bool) -> None:
+    """Wrong: the memory of a cotangent is read in its own order, as a kernel in C would."""
+    rng = np.random.default_rng(0)
+
+    def forward(x, w):
+        y = np.tanh(x * w)
+        return (y, (x, w)) if cache else y
+
+    def pulled(g, inputs, read):
+        x, w = inputs
+        a = read(g) * (1 - np.tanh(x * w) ** 2)
+        return a * w, (a * x).sum(0)
+
+    inputs = rng.normal(size=(4, 3)), rng.normal(size=3)
+    wrong = check_vjp(
+        forward, lambda g, c: pulled(g, c, lambda g: g.ravel("K").reshape(g.shape)), inputs,
+        cache=cache,
+    )  # fmt: skip
+    assert wrong.verdict is Verdict.FAIL
+    assert "for cotangents that are not contiguous" in str(wrong)
+    assert check_vjp(forward, lambda g, c: pulled(g, c, np.copy), inputs, cache=cache).passed
+
+
+def test_a_transposed_input_comes_as_it_was_given() -> None:
+    rng = np.random.default_rng(0)
+    x, W = rng.normal(size=(5, 3)), rng.normal(size=(2, 3)).T
+
+    def backward(g, c):
+        x, W, h = c
+        a = g * (1 - h * h)
+        d = x.T @ a
+        return a @ W.T, d if W.flags.c_contiguous else d[:, ::-1]
+
+    def forward(x, W):
+        h = np.tanh(x @ W)
+        return h, (x, W, h)
+
+    assert check_vjp(forward, backward, (x, W)).verdict is Verdict.FAIL
+    assert check_vjp(forward, backward, (x, W.copy())).passed
+    right = check_vjp(forward, lambda g, c: (g * (1 - c[2] ** 2) @ c[1].T,
+                                             c[0].T @ (g * (1 - c[2] ** 2))), (x, W))  # fmt: skip
+    assert right.passed
