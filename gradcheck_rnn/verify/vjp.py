@@ -285,7 +285,7 @@ def _take(report: Report, name: str, part: Report) -> None:
         if finding.kind == MISSED:
             continue
         text = finding.message
-        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget"):
+        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget", "digits"):
             text = f"output '{name}': {text}"
         finding = replace(finding, message=text)
         if finding not in report.findings:
