@@ -159,9 +159,7 @@ class DoublePair(TorchPair):
         first = self.first
         outs = list(first.forward(first.tree.leaves)[1])
         given = self.tree.leaves[self.given :]
-        look_with_a_graph(
-            first, {outs.index(n): w for n, w in zip(self.asked, given, strict=True)}
-        )
+        look_with_a_graph(first, {outs.index(n): w for n, w in zip(self.asked, given, strict=True)})
         for finding in first.findings:
             self.note(finding)
 
