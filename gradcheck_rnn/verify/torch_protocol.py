@@ -1,8 +1,8 @@
 """What autograd may do to a backward function, beyond one call for each output.
 
 Undefined gradients for outputs that are not used, a second pass through one graph, one that is
-recorded to be differentiated again, forward run again in between, gradients that are not contiguous, inputs that need no gradient: right code gives
-the same gradients as in a graph of its own.
+recorded to be differentiated again, forward run again in between, gradients that are not
+contiguous, inputs that need no gradient: right code gives the same as in a graph of its own.
 """
 
 from __future__ import annotations
