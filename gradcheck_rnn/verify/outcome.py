@@ -35,8 +35,8 @@ class Diagnosis:
     of work, which `where` tells in words; `wrong` has the gradients that are wrong and `where` what
     is known of the place, of which `steps` is the line that tells most of the steps at which an
     input is wrong; `lines` are the smallest sets of lines that can make all that is wrong, where no
-    mistake does; `noise` says whether the code's own roundoff was allowed for. `candidates` are the
-    mistakes as programs: working state, left out where a report is sent.
+    mistake does; `noise` names the arrays of which the code's own roundoff had to be allowed for.
+    `candidates` are the mistakes as programs: working state, left out where a report is sent.
     """
 
     matches: list[Finding] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Diagnosis:
     where: list[str] = field(default_factory=list)
     steps: str = ""
     lines: tuple[tuple[str, ...], ...] = ()
-    noise: bool = False
+    noise: tuple[str, ...] = ()
     candidates: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property

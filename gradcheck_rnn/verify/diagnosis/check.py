@@ -309,12 +309,18 @@ def _name(report: Report, network: Network, told: Sequence[Comparison], subject:
     from .own_noise import with_own_noise
 
     found: Diagnosis | None = None
+    wider: Sequence[Comparison] = ()
+
+    def noisy() -> Sequence[Comparison]:
+        nonlocal wider
+        wider = with_own_noise(told, subject, report.seed)
+        return wider
+
     if told and needs_search(report.lines):
         try:
-            found = find_mistake(
-                network, told, handed=bool(report.lines),
-                noisy=lambda: with_own_noise(told, subject, report.seed),
-            )  # fmt: skip
+            found = find_mistake(network, told, handed=bool(report.lines), noisy=noisy)
+            unsaid = set(found.noise) - noisy_arrays(told).keys()
+            report.findings += unsteady(wider, subject.form, unsaid)
             found = beside_lines(found, report.lines, network)
         except Exception as error:  # a fault of ours must not cost the user the verdict
             said = f"the search for the mistake broke off ({type(error).__name__}: {error}); "

@@ -15,7 +15,7 @@ from ..outcome import Diagnosis
 from .candidates import Bench, Candidate, derived_candidates
 from .groups import grouped
 from .localise import borders, localise, told_steps
-from .matching import wrong_names
+from .matching import misfit, wrong_names
 from .nextstep import first_wrong, next_steps
 from .own_layout import in_one_array, with_own_signs
 from .own_recursions import own_recursions
@@ -58,7 +58,7 @@ def find_mistake(
     network: Network,
     comparisons: Sequence[Comparison],
     handed: bool = False,
-    noisy: Callable[[], Sequence[Comparison] | None] | None = None,
+    noisy: Callable[[], Sequence[Comparison]] | None = None,
 ) -> Diagnosis:
     """The mistake that gives what was compared, where some of it is wrong.
 
@@ -73,11 +73,10 @@ def find_mistake(
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     work = _Work(Bench(derivation), after, _blocks(comparisons))
     found, lines = work.search(comparisons)
-    if not found.found and noisy is not None:
-        wider = noisy()
-        if wider is not None:
-            found, lines = work.search(wider)
-            found.noise = found.found
+    if not found.found and noisy is not None and (wider := noisy()):
+        found, lines = work.search(wider)
+        if found.found:
+            found.noise = _unexplained(work.bench, found.candidates, comparisons)
     if not found.found:
         found.lines = named(lines, derivation)
         found.where += told(lines, derivation)
@@ -96,6 +95,16 @@ def find_mistake(
     if not found.found:
         found.where += next_steps(work.bench, ill, handed)
     return found
+
+
+def _unexplained(
+    bench: Bench, found: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> tuple[str, ...]:
+    """Wrong arrays that mistakes make only with the code's own roundoff in their bounds."""
+    return tuple({
+        r.user: None for c in comparisons for r in c.wrong
+        if any(misfit(bench, one, c, r) > 1 for one in found)
+    })  # fmt: skip
 
 
 class _Work:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..harness.compare import Comparison
 from ..harness.deviations import line_noise
+from ..harness.excess import Excess, lost_precision
 from ..harness.subject import Subject
 
 __all__ = ["with_own_noise"]
@@ -27,28 +28,33 @@ GROWN = 2.0
 
 def with_own_noise(
     comparisons: Sequence[Comparison], subject: Subject, seed: int
-) -> list[Comparison] | None:
-    """The same comparisons with the noise in the bounds of wrong cases; None if there is none."""
+) -> list[Comparison]:
+    """The same comparisons with the noise in the bounds of wrong cases; empty if there is none.
+
+    `Comparison.excess` has where it is more than the bounds.
+    """
     cases = [
         (c, case) for c in comparisons for case in {id(r.case): r.case for r in c.wrong}.values()
     ]
     if len(cases) > MOST_CASES:
-        return None
+        return []
     noise = {}
     with np.errstate(all="ignore"):
         for c, case in cases:
             given = c.point.users(case) if subject.with_cotangents else None
             found = line_noise(subject, c.point.fitted, c.point.arrays, given, seed)
             noise[id(c), id(case)] = {n: np.nan_to_num(a, posinf=0.0) for n, a in found.items()}
-    out, grown = [], False
+    out = []
     for c in comparisons:
-        records = []
+        records, excess = [], []
         for r in c.records:
             own = noise.get((id(c), id(r.case)), {}).get(r.user)
             if own is None:
                 records.append(r)
                 continue
-            grown = grown or bool(np.any(own > GROWN * r.bound))
+            if np.any(own > GROWN * r.bound):
+                more = lost_precision(own, r.want, r.bound)
+                excess.append(Excess(r.user, c.point.label, r.case.label, *more))
             records.append(replace(r, bound=r.bound + own))
-        out.append(replace(c, records=records))
-    return out if grown else None
+        out.append(replace(c, records=records, excess=excess))
+    return out if any(c.excess for c in out) else []

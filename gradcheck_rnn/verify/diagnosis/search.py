@@ -216,13 +216,16 @@ _SAID = {"sign", "scale", "dropped"}
 def _distinct(found: Sequence[Candidate], names: frozenset[str]) -> list[Candidate]:
     """Without candidates that say of the gradients ``names`` what another one says.
 
-    In a set of several as well: a factor on a gradient is what its line says with that factor.
+    In a set of several as well: a factor on a gradient is what its line says with that factor; and
+    one that is a copy of another gradient is what its line says with what that one is made of.
     """
     said = {c.touches & names for c in found if c.kind in _SAID and c.touches}
+    made = {c.touches & names for c in found if c.touches and not c.after}
     lines = {_kinds(c) for c in found if c.parts > 1 and not c.after}
     return [
         c for c in found
         if not (c.kind in ("factor", "spot") and c.touches in said)
+        and not (c.kind == "copied" and c.touches in made)
         and not (c.after and c.parts > 1 and _kinds(c) in lines)
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from benchmarks.time_to_name import Code
 from gradcheck_rnn import api
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.evaluate import bptt
-from gradcheck_rnn.verify.diagnosis.candidates import Bench, Candidate, derived_candidates
+from gradcheck_rnn.verify.diagnosis.candidates import Bench, Beside, Candidate, derived_candidates
 from gradcheck_rnn.verify.diagnosis.check import check_model
 from gradcheck_rnn.verify.diagnosis.effects import Effects
 from gradcheck_rnn.verify.diagnosis.own_recursions import own_recursions
@@ -121,7 +121,7 @@ def test_a_recursion_of_its_own_changes_one_gradient_as_the_program_does() -> No
         np.testing.assert_allclose(others, 0, atol=1e-12)
     edits = next(c.edits for c in derived if c.id == "final:S")
     own = next(c for c in some if c.id == "own:alpha:final:S")
-    assert own.beside == ((edits, frozenset({"alpha"})),)
+    assert own.beside == (Beside(edits, frozenset({"alpha"})),)
 
 
 def test_a_step_left_out_of_the_adjoint_of_an_inner_value_is_left_out_for_all_it_is_made_of() -> (
@@ -235,8 +235,8 @@ def test_lines_of_packed_gradients_are_found_behind_a_mistake_between_them() -> 
     late = [c for c in known if c.kind == "time" and code.derivation.edge(c.where).kind == "param"]
     slope = next(c for c in known if c.id == "step:gru/z<-a_z:0")
     bench = Bench(code.derivation)
-    assert all(map(bench.is_at_the_end, (c.edits for c in late)))
-    assert not bench.is_at_the_end(slope.edits)
+    assert all(map(bench.is_at_the_end, late))
+    assert not bench.is_at_the_end(slope)
     code.edits = functools.reduce(lambda edits, c: edits | c.edits, late, slope.edits)
     report = check_model(code.network, forward=code.forward, backward=code.backward, plan="few")
     assert report.diagnosis is not None
