@@ -73,8 +73,8 @@ def diagnose_results(
     return find_mistake(network, [comparison], noisy=lambda: _as_large(comparison))
 
 
-def _as_large(comparison: Comparison) -> list[Comparison] | None:
-    """The comparison with bounds for arrays that the mistake makes larger; None if none is.
+def _as_large(comparison: Comparison) -> list[Comparison]:
+    """The comparison with bounds for arrays that the mistake makes larger; empty if none is.
 
     The bounds of vectors are of rounding in the true gradients; numbers that are thirty times as
     large are rounded by thirty times as much.
@@ -87,7 +87,7 @@ def _as_large(comparison: Comparison) -> list[Comparison] | None:
             r = replace(r, bound=np.maximum(r.bound, bound * grown))
         records.append(r)
     if all(new is old for new, old in zip(records, comparison.records, strict=True)):
-        return None
+        return []
     return [replace(comparison, records=records)]
 
 
