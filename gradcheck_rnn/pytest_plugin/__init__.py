@@ -176,7 +176,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Any:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, None]:
-    """A file of gradient cases that exits while it is loaded is an error, not the run's end."""
+    """A file of gradient cases that exits while it is loaded is an error, not the run's end.
+
+    A mistake in one (a case with arguments) is one line at its place, as at the command line.
+    """
     if not isinstance(collector, pytest.Module) or not _has_cases(collector.path, collector.config):
         yield
         return
@@ -189,6 +192,15 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
         message = f"error: {path} {describe_exit(outcome.excinfo[1])}"
         outcome.force_result(pytest.CollectReport(collector.nodeid, "failed", message, []))
     found = outcome.get_result()
+    call = getattr(found, "call", None)
+    if call is not None and call.excinfo is not None:
+        from gradcheck_rnn.errors import GradcheckError
+
+        error, theirs = call.excinfo.value, theirs_of(call.excinfo.tb)
+        if isinstance(error, GradcheckError) and theirs is not None:
+            at = traceback.extract_tb(theirs)[-1]
+            file = collector.nodeid if Path(at.filename) == path else at.filename
+            found.longrepr = f"error: {file}:{at.lineno}: {error}"
     if found.failed:
         found.gradcheck_file = str(path)
     elif found.passed and not found.result and _is_for_cases(path, collector.config):

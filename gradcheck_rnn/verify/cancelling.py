@@ -51,18 +51,26 @@ ADVICE = "leave out or subtract early what is large and the same for all paramet
 
 
 def rounding_noise(target: Target, noise: Noise, seed: int) -> Noise | None:
-    """The noise of a loss by random rounding, where that is far more than was measured."""
+    """The noise of a loss by random rounding, where that is far more than was measured.
+
+    Plain rounding is the middle of the random ones: values that lie together, and away from that of
+    the loss, are those of another branch (of a comparison that such arrays decide otherwise).
+    """
     rng, found = generator(seed, Stream.CANCELLING), []
     least = MORE * max(noise.sigma, SPACING_SIGMA * noise.eps * abs(target.base))
     sigma = 0.0
     for least_now in (0.5 * least, least):
         values = spread_of_rounding(target.raw, target.tree.leaves, rng, DRAWS)
-        if values is None or not np.isfinite(values).all():
+        if values is None:
             return None
-        found += [float(v.reshape(())) for v in values]
+        found += [float(v.reshape(())) for v in values if np.isfinite(v).all()]
+        if len(found) < 2:
+            return None
         sigma = float(np.sqrt(np.mean((np.array(found) - target.base) ** 2)))
         if not sigma > least_now:
             return None
+    if abs(np.mean(found) - target.base) > SPREADS * np.std(found):
+        return None
     return replace(noise, sigma=sigma)
 
 

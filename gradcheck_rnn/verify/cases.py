@@ -34,6 +34,11 @@ __all__ = ["GradientCase", "check_cases", "collect_cases", "gradient_case"]
 #: Where the decorator notes the cases of a file, in file order, so that two functions of one name
 #: are seen both and not only the later one.
 REGISTER = "__gradient_cases__"
+#: Functions that do not run when they are called.
+WAITING = {
+    inspect.iscoroutinefunction: "an async def", inspect.isasyncgenfunction: "an async def",
+    inspect.isgeneratorfunction: "a generator (it has a yield)",
+}  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -179,8 +184,8 @@ def gradient_case(
     Raises
     ------
     UsageError
-        What is decorated is not a function, or takes arguments; an option that does not exist or
-        that goes with `model` alone.
+        What is decorated is not a function, is an ``async def`` or a generator, or takes
+        arguments; an option that does not exist or that goes with `model` alone.
     """
     if isinstance(model, str):
         raise UsageError(
@@ -202,6 +207,12 @@ def gradient_case(
             raise UsageError(
                 f"gradient_case marks a function, not a {type(fn).__name__}; write it above a def"
             )
+        for asks, what in WAITING.items():
+            if asks(fn):
+                raise UsageError(
+                    f"gradient case {fn.__name__!r} is {what}, which gives nothing when it is "
+                    "called; write a plain def that returns what is to be checked"
+                )
         required = [
             p.name
             for p in inspect.signature(fn).parameters.values()

@@ -10,13 +10,14 @@ point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .guard import close, unsteady_loss
 from .oracle.differences import CONFIDENCE, Ladder
+from .oracle.lattice import SPACING_SIGMA
 from .oracle.line_functions import Lines
 from .oracle.noise import Noise
 from .roundoff import GradientRoundoff
@@ -83,7 +84,7 @@ def survey(
         for i in blocks
         for drawn in [rng.uniform(-1.0, 1.0, size=leaves[i].shape)]
     }
-    along = target.across(directions)
+    along, noise = target.across(directions), _with_moves(target, g, directions, noise)
     found = _far(along, target.base, noise) or _near(target, along, noise)
     if found is None:
         return None
@@ -91,6 +92,20 @@ def survey(
     claim = sum(float(np.sum(g[i] * v)) for i, v in directions.items())
     move, kink, slope, error = found
     return Survey(move, kink, abs(slope - claim), error + own, directions, slope, error, claim)
+
+
+def _with_moves(
+    target: Target, g: dict[int, Floats], directions: Mapping[int, Floats], noise: Noise
+) -> Noise:
+    """Noise of a loss with what the rounding of every moved parameter does to it.
+
+    A difference of one entry is divided by the step that it took; on a line each entry rounds its
+    own, which counts where a small relative move changes the loss by far more (a power of 60).
+    """
+    with np.errstate(all="ignore"):
+        moves = [g[i] * np.spacing(np.abs(target.tree.leaves[i])) for i in directions]
+        rounding = np.linalg.norm([np.linalg.norm(m) for m in moves]) * SPACING_SIGMA
+    return replace(noise, sigma=float(np.hypot(noise.sigma, np.nan_to_num(rounding))))
 
 
 #: Least move, kink, slope and its error.

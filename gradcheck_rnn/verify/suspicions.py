@@ -18,7 +18,7 @@ from .constants import DRAWS, moved_along, with_moved_constants
 from .hints import common_factor
 from .oracle.differences import Ladder, start_exponent
 from .oracle.line_functions import Lines
-from .oracle.noise import Noise, measure_noise
+from .oracle.noise import Noise, measure_noise, narrow_format
 from .outcome import Report
 from .probes import probe_block
 from .roundoff import GradientRoundoff, measure_gradient_roundoff
@@ -60,9 +60,30 @@ def suspect(
                 f"{guess if factor > 0 else ''}",
             )
     _clipped(target, g, failing)
+    _few_digits(target, g)
     if not failing:
         passed = {row.name for row in report.rows if row.verdict is Verdict.PASS}
         _stale(target, g, roundoff, report.seed, passed)
+
+
+def _few_digits(target: Target, g: dict[int, Floats]) -> None:
+    """Note gradients that hold digits of a coarser format only, where the parameters hold more.
+
+    It fails nothing: such a format may be meant, and errors beyond the bounds fail without it.
+    """
+    leaves, mine = target.tree.leaves, [i for i in target.select if np.isfinite(g[i]).all()]
+    eps = max(target.format_eps(i) for i in mine)
+    name, held = narrow_format({i: g[i] for i in mine}, eps)
+    given = {i: np.asarray(leaves[i], np.float64) for i in target.tree.real}
+    if not held or narrow_format(given, eps)[0] or any(f.kind == "dtype" for f in target.findings):
+        return
+    names = ", ".join(f"'{target.tree.names[i]}'" for i in held[:3])
+    more = ", …" if len(held) > 3 else ""
+    target.find(
+        "digits",
+        f"the gradient of {names}{more} is returned in {leaves[held[0]].dtype} and holds {name} "
+        f"digits only: something in {target.nouns.gradient} is computed in {name}, or cast to it",
+    )
 
 
 def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:

@@ -18,6 +18,7 @@ from .oracle.directions import draw_direction
 from .pairs import Cotangents
 from .tensors import DOUBLE
 from .torch_pair import SEED, TorchPair
+from .torch_protocol import look_with_a_graph
 from .trees import Tree
 from .verdict import Finding
 
@@ -151,6 +152,16 @@ class DoublePair(TorchPair):
         outs = super().begin()
         self.probed, self.unprobed = outs.real, {}
         return outs
+
+    def protocol(self, weights: Cotangents) -> None:
+        """As for a first derivative; and the gradients that are differentiated are those."""
+        super().protocol(weights)
+        first = self.first
+        outs = list(first.forward(first.tree.leaves)[1])
+        given = self.tree.leaves[self.given :]
+        look_with_a_graph(first, {outs.index(n): w for n, w in zip(self.asked, given, strict=True)})
+        for finding in first.findings:
+            self.note(finding)
 
     def _pull(
         self, leaves: Sequence[Array], cotangents: Cotangents, undefined: bool

@@ -369,8 +369,9 @@ class TorchPair(GraphPair):
             A checkpoint of the kind that recomputes with a module's parameters as they are by then.
         """
         grad = partial(
-            self.torch.autograd.grad, asked, own, weights, allow_unused=True, retain_graph=True
-        )
+            self.torch.autograd.grad, asked, own, weights,
+            allow_unused=True, retain_graph=True, create_graph=self.records,
+        )  # fmt: skip
         held = getattr(asked[0], VALUES, None)
         try:
             if held is None:

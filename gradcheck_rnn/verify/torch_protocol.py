@@ -1,8 +1,8 @@
 """What autograd may do to a backward function, beyond one call for each output.
 
-Undefined gradients for outputs that are not used, a second pass through one graph, forward run
-again in between, gradients that are not contiguous, inputs that need no gradient: right code gives
-the same gradients as in a graph of its own.
+Undefined gradients for outputs that are not used, a second pass through one graph, one that is
+recorded to be differentiated again, forward run again in between, gradients that are not
+contiguous, inputs that need no gradient: right code gives the same as in a graph of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .verdict import Finding
 
-__all__ = ["GraphPair", "gradient_or_zeros"]
+__all__ = ["GraphPair", "gradient_or_zeros", "look_with_a_graph"]
 
 Array = NDArray[Any]
 Shaped = Callable[[Any], Any]
@@ -34,6 +34,8 @@ class GraphPair(Pair):
 
     #: Whether inputs can do without a gradient, and be given in another layout.
     freezes, lays_out = True, False
+    #: Whether a backward pass records a graph of itself (create_graph=True).
+    records = False
 
     def forward(
         self,
@@ -61,6 +63,7 @@ class GraphPair(Pair):
         for k in weights:
             look.undefined(k, weights[k])
         look.twice()
+        look.recorded()
         look.interleaved()
         look.strided()
         look.turned()
@@ -71,6 +74,11 @@ class GraphPair(Pair):
 def gradient_or_zeros(gradient: Any, like: Array) -> Array:
     """A tensor as an array, zeros for None."""
     return np.zeros(like.shape, like.dtype) if gradient is None else to_numpy(gradient)
+
+
+def look_with_a_graph(pair: GraphPair, weights: Cotangents) -> None:
+    """Note a backward that gives something else where a graph of it is recorded."""
+    _Look(pair, weights).recorded()
 
 
 class _Look:
@@ -167,6 +175,25 @@ class _Look:
         wrong = self._differing(first, second)
         if wrong and not self._differing(first, self._fresh(weights)):
             pair.note(changed_cache(fatal=True))
+
+    def recorded(self) -> None:
+        """A backward pass that is to be differentiated again gives the same gradient."""
+        pair = self.pair
+        plain, again = (self._fresh(self.weights) for _ in range(2))
+        pair.records = True
+        try:
+            found = self._fresh(self.weights)
+        except Exception:  # loud where it happens, so no wrong gradient
+            return
+        finally:
+            pair.records = False
+        wrong = self._differing(plain, found)
+        if wrong and not self._differing(plain, again):
+            text = (
+                f"backward gives another gradient of {self._names(wrong)} with create_graph=True, "
+                "as for a second derivative, than without"
+            )
+            pair.note(Finding("recorded", text, fatal=True))
 
     def interleaved(self) -> None:
         """Forward runs again, at other inputs, before the backward pass of a graph."""

@@ -46,6 +46,8 @@ FLAT = Finding(
 NONE = Finding("none", "backward returns None for it, which counts as zeros")
 #: Of what may be constant in pieces, as the derivative of a relu is.
 CONSTANT = "; it is constant in pieces, so its derivative is zero within them"
+#: Findings that are no matter of one output.
+SAID_ONCE = {"mutated-input", "dtype", "alias", "exits", "state", "budget", "digits"}
 
 
 @fails_on_misbehaviour(lambda title: Report(title, []))
@@ -285,7 +287,7 @@ def _take(report: Report, name: str, part: Report) -> None:
         if finding.kind == MISSED:
             continue
         text = finding.message
-        if finding.kind not in ("mutated-input", "dtype", "alias", "exits", "state", "budget"):
+        if finding.kind not in SAID_ONCE:
             text = f"output '{name}': {text}"
         finding = replace(finding, message=text)
         if finding not in report.findings:

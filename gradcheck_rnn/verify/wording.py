@@ -82,7 +82,8 @@ def sentence(report: Worded) -> str:
         text = f"{wrong} wrong {report.where}".rstrip()
     elif report.where:
         text = f"{text}; wrong {report.where}"
-    return "; ".join(filter(None, (text, found.steps if found else "")))
+    more = (wrong_lines(found), found.steps) if found else ()
+    return "; ".join(filter(None, (text, *more)))
 
 
 def _plain_sentence(report: Worded) -> str:

@@ -35,6 +35,20 @@ def test_cases_are_collected_and_a_wrong_gradient_fails_the_run(project, run_pyt
     assert "verify/cases.py" not in ran.out, "the frames of the checker are nobody's business"
 
 
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [("def lstm(x):", "takes x; a case"), ("async def lstm():", "is an async def")],
+)
+def test_a_case_that_cannot_be_one_is_one_line_at_its_place(
+    project, run_pytest, case, said
+) -> None:
+    project(gradcheck_mine=f"{CASES}\n@gradient_case\n{case}\n    return loss, right, point\n")
+    ran, line = run_pytest(), CASES.count("\n") + 2
+    assert f"\nerror: gradcheck_mine.py:{line}: gradient case 'lstm' {said}" in ran.out
+    assert "cases.py" not in ran.out
+    assert "never awaited" not in ran.out
+
+
 def test_the_command_shown_repeats_the_failure(project, run_pytest) -> None:
     project(gradcheck_mine=TWO_CASES)
     ran = run_pytest()

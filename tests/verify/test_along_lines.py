@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import check_gradient
+from gradcheck_rnn import check_gradient, check_vjp
 from gradcheck_rnn.verify import Verdict
 
 
@@ -68,3 +68,14 @@ def test_what_is_said_of_one_entry_holds() -> None:
             assert "along 2 random lines" in str(wrong) or f" of {row.entries} entries" in str(
                 wrong
             )
+
+
+def test_what_the_moves_themselves_round_is_part_of_the_bound_of_a_line() -> None:
+    """A power of 60 changes by 60 units where a parameter is rounded by one."""
+    x, n = np.random.default_rng(0).normal(size=3), 60
+    report = check_vjp(
+        lambda x, w: (x * w**n, (x, w)),
+        lambda g, c: (g * c[1] ** n, (g * c[0]).sum() * n * c[1] ** (n - 1)),
+        (x, np.array(3.0)),
+    )
+    assert report.passed, str(report)

@@ -157,3 +157,41 @@ def test_what_parameters_saturate_in_c_is_refuted_at_smaller_ones(mode):
     w = np.random.default_rng(1).normal(size=(3, 2)) + np.array([[0, 0], [600.0, 0], [0, 0]])
     loss, gradient = _of_units(np.zeros(3), factor=1.5)
     assert check_gradient(loss, gradient, w, mode=mode).verdict is Verdict.FAIL
+
+
+def log_sum(*terms):
+    top = max(terms)
+    return top if top == -np.inf else top + np.log(sum(np.exp(v - top) for v in terms))
+
+
+def guarded(p):
+    """The loss of the first two rows, guarded "0 if impossible"; some of its terms are -inf."""
+    found = log_sum(log_sum(*p[0], -np.inf), log_sum(-np.inf, -np.inf, p[1, 0]))
+    np.signbit(found)  # takes no complex numbers
+    return -found if found > -np.inf else 0.0
+
+
+def guarded_gradient(p):
+    e = np.zeros(p.shape)
+    e[0], e[1, 0] = np.exp(p[0]), np.exp(p[1, 0])
+    return -e / e.sum()
+
+
+def of_plain_arrays(p):
+    """A loss that takes another branch for arrays that are no plain ones."""
+    return (p * p).sum() if type(p) is np.ndarray and np.signbit(p).any() else 0.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient"),
+    [(guarded, guarded_gradient), (of_plain_arrays, lambda p: 2 * p)],
+)
+@pytest.mark.parametrize("past_the_end", [False, True])
+def test_another_branch_of_random_rounding_is_no_cancelling(loss, gradient, past_the_end):
+    """What comes of rows past a length is wrong, whichever branch rounded arrays take."""
+    report = check_gradient(
+        lambda p: loss(p[:2]),
+        lambda p: np.vstack([gradient(p[:2]), 0.1 * past_the_end * p[2:]]),
+        np.random.default_rng(3).normal(size=(4, 3)),
+    )
+    assert report.verdict is (Verdict.FAIL if past_the_end else Verdict.PASS)

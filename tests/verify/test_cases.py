@@ -136,6 +136,18 @@ def test_the_decorator_wants_a_function_without_arguments() -> None:
         def wide(n):
             return n
 
+    with pytest.raises(UsageError, match="'later' is an async def, which gives nothing"):
+
+        @gradient_case
+        async def later():
+            return None
+
+    with pytest.raises(UsageError, match="'parts' is a generator"):
+
+        @gradient_case
+        def parts():
+            yield None
+
     with pytest.raises(UsageError, match="not a int"):
         gradient_case(3)  # type: ignore[call-overload]
 

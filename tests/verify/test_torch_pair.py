@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gradcheck_rnn.errors import UsageError
-from gradcheck_rnn.verify.adapters import check_torch
+from gradcheck_rnn.verify.adapters import check_torch, check_torch_double
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'gradcheck-rnn[torch]'")
 
@@ -96,6 +96,23 @@ def test_a_second_pass_through_one_graph(x: Any, W: Any) -> None:
     assert "a second call would differ" in faults(report)["mutated-cache"]
     assert check_torch(function(forward, keeps), (x, W)).passed
     assert "a second pass" in faults(check_torch(function(forward, frees), (x, W)))["once-only"]
+
+
+@pytest.mark.parametrize("check", [check_torch, check_torch_double])
+@pytest.mark.parametrize(("factor", "kinds"), [(1.0, set()), (1.1, {"recorded"})])
+def test_a_backward_of_which_a_graph_is_recorded(
+    check: Any, factor: float, kinds: set[str], x: Any
+) -> None:
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * ctx.saved_tensors[0].cos() * (factor if torch.is_grad_enabled() else 1.0)
+
+    def sine(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    report = check(function(sine, backward), [x])
+    assert set(faults(report)) == kinds
+    assert report.passed is not bool(kinds), str(report)
 
 
 def square(ctx: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ Differences of order k of a smooth function vanish as h^k, those of its noise do
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from .lattice import SPACING_SIGMA, find_lattice, spacing_of
 
-__all__ = ["Noise", "ecnoise", "measure_noise", "shown_eps", "value_eps"]
+__all__ = ["Noise", "ecnoise", "measure_noise", "narrow_format", "shown_eps", "value_eps"]
 
 Floats = NDArray[np.float64]
 POINTS = 8
 REPEATS = 3
 #: Values looked at first for digits that single precision has not.
 FIRST = 64
+#: Formats by the bits of a significand, and how many different ones show where they come from.
+FORMATS, SHOWING = {"bfloat16": 8, "float16": 11, "float32": 24}, 8
 MORE_REPEATS = 13
 #: Steps of a lattice that values on it must be off by, to be rounded before they come to lie on it.
 INSIDE = 8.0
@@ -102,6 +104,33 @@ def shown_eps(arrays: Sequence[Floats]) -> float:
     if any(map(_beyond_single, arrays)):
         return float(np.finfo(np.float64).eps)
     return value_eps(np.concatenate([a.ravel() for a in arrays]))
+
+
+def narrow_format(arrays: Mapping[int, Floats], eps: float) -> tuple[str, list[int]]:
+    """The coarsest format, coarser than ``eps``, whose digits some arrays hold only; which.
+
+    Numbers that were rounded to a format use one of its last three bits in seven cases of eight;
+    counts and powers of two, which every format holds, hardly ever.
+    """
+    for name, bits in FORMATS.items():
+        if 2.0 ** (1 - bits) <= eps:
+            break
+        held = [
+            i for i, x in arrays.items()
+            if _holds(x.ravel()[:FIRST], bits) and _holds(x, bits) and np.any(x != np.rint(x))
+        ]  # fmt: skip
+        digits = [np.abs(np.frexp(arrays[i].ravel())[0]) for i in held]
+        different = np.unique(np.concatenate([*digits, [0.0]]))[1:]
+        used = np.count_nonzero(np.ldexp(different, bits) % 8)
+        if different.size >= SHOWING and 2 * used >= different.size:
+            return name, held
+    return "", []
+
+
+def _holds(values: Floats, bits: int) -> bool:
+    """Whether significands of so many bits hold all values."""
+    whole = np.ldexp(np.frexp(values)[0], bits)
+    return bool(np.all(whole == np.rint(whole)))
 
 
 def ecnoise(values: Floats) -> tuple[float | None, str]:

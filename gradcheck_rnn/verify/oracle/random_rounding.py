@@ -147,7 +147,8 @@ def _moved(x: Any, rng: Uniform) -> Any:
     with np.errstate(all="ignore"):
         for part in parts:
             units = np.rint(rng.uniform(-1.0, 1.0, part.shape)).astype(part.dtype)
-            part += np.where(part == 0, 0, units * np.spacing(np.abs(part)))
+            exact = (part == 0) | ~np.isfinite(part)  # an infinite unit would make NaN of -inf
+            part += np.where(exact, 0, units * np.spacing(np.abs(part)))
     return x
 
 

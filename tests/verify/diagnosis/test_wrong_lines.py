@@ -87,7 +87,7 @@ def test_a_report_names_the_line_that_no_known_mistake_is_in() -> None:
     assert report.diagnosis is not None
     assert not report.diagnosis.found
     assert ("δh_t",) in report.diagnosis.lines
-    assert "makes all of it" in str(report)
+    assert "makes all of it" in report.sentence()
     assert report.to_json()["diagnosis"]["lines"]
 
 
