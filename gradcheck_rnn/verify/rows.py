@@ -262,8 +262,6 @@ def _cover(check: EntryCheck, bound: Floats) -> str:
     known = np.isfinite(bound)
     wide = known & (bound >= 0.5 * np.max(bound, initial=0.0, where=known))
     if known.any() and np.median(check.error[wide]) < 0.5 * np.median(bound[wide]):
-        if check.noise.random:  # the gradient may draw them as well
-            return "what the gradient itself varies by (the random numbers drawn, or rounding)"
         return "the roundoff of the gradient itself"
     if check.noise.rounded_inside:
         return "what is rounded inside the loss"
