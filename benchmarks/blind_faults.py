@@ -4,11 +4,11 @@
 `blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`),
 ``--corpus third`` a third (`blind_third`, a module and a text a system) and ``--corpus fourth`` a
 small one (`blind_fourth`), ``--corpus fifth`` a fifth (`blind_fifth`), ``--corpus sixth`` a sixth
-(`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`). They were written from public
-issues, courses' forums and experience by somebody who had not read the search for mistakes, and
-before they were run (blind_faults.md). The code hands no adjoints over unless ``--adjoints`` is
-given: then lines of its own are judged. ``--only NAME`` runs the faults whose names begin so,
-``--text`` prints what was said of each.
+(`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`), ``--corpus eighth`` an eighth
+(`blind_eighth`). They were written from public issues, courses' forums and experience by somebody
+who had not read the search for mistakes, and before they were run (blind_faults.md). The code hands
+no adjoints over unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME``
+runs the faults whose names begin so, ``--text`` prints what was said of each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from benchmarks import (
     blind_cells,
     blind_cells_more,
+    blind_eighth,
     blind_fifth,
     blind_fourth,
     blind_second,
@@ -59,14 +60,14 @@ MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), lay
     "decoder": ("encoder_decoder", None),
 } | blind_second.MODELS
 THIRD = blind_third.SYSTEMS | blind_fourth.SYSTEMS | blind_fifth.SYSTEMS
-THIRD |= blind_sixth.SYSTEMS | blind_seventh.SYSTEMS
+THIRD |= blind_sixth.SYSTEMS | blind_seventh.SYSTEMS | blind_eighth.SYSTEMS
 MODELS |= {cell: system.MODEL for cell, system in THIRD.items()}
 WITH_LOSS = ("char", "decoder", "seq2seq", "charlstm", "cifg")
-CORPORA = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+CORPORA = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 MARKS = ("right", "half", "wrong", "none")
 TEXTS = [Path(__file__).with_name(f"blind_{name}.txt") for name in ("faults", "second")]
 TEXTS += [*blind_third.TEXTS, *blind_fourth.TEXTS, *blind_fifth.TEXTS, *blind_sixth.TEXTS]
-TEXTS += blind_seventh.TEXTS
+TEXTS += [*blind_seventh.TEXTS, *blind_eighth.TEXTS]
 KINDS = {1: "single", 2: "double", 3: "triple"}
 HEADER = r"\n\n|\n(?=\w+/[\w-]+: )"  # a block ends before an empty line or the next fault
 
@@ -312,6 +313,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def corpus_of(cell: str) -> str:
     """The corpus that a cell's faults belong to."""
+    if cell in blind_eighth.SYSTEMS:
+        return "eighth"
     if cell in blind_seventh.SYSTEMS:
         return "seventh"
     if cell in blind_sixth.SYSTEMS:

@@ -257,12 +257,12 @@ def _saturated(what: str, how: str) -> Finding:
 
 def _cover(check: EntryCheck, bound: Floats) -> str:
     """What makes the bounds of a block as wide as they are."""
+    if check.noise.random:  # the gradient's own scatter too
+        return "the random numbers that the loss draws"
     known = np.isfinite(bound)
     wide = known & (bound >= 0.5 * np.max(bound, initial=0.0, where=known))
     if known.any() and np.median(check.error[wide]) < 0.5 * np.median(bound[wide]):
         return "the roundoff of the gradient itself"
-    if check.noise.random:
-        return "the random numbers that the loss draws"
     if check.noise.rounded_inside:
         return "what is rounded inside the loss"
     if check.noise.quantum:

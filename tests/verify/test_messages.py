@@ -121,7 +121,10 @@ def test_random_numbers_from_outside_are_the_reason_and_the_seed_is_the_advice()
         return (2 * g * cache[0] * cache[1],)
 
     w = np.array([0.5, -1.0, 2.0, 1.5])
-    for report in (check_gradient(loss, lambda w: 2 * w, w), check_vjp(forward, backward, (w,))):
+    for report in (
+        check_gradient(loss, lambda w: 2 * w, w, seed=0),
+        check_vjp(forward, backward, (w,), seed=0),
+    ):
         assert not report.passed
         assert "draws random numbers" in report.sentence()
         assert "Fix the seed" in report.sentence()
