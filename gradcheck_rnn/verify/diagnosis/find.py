@@ -160,5 +160,4 @@ class _Work:
         own = self._mistakes(edges)
         yield _List(own)
         yield _List([*own, *near_candidates(self.bench, edges)])
-        if not several or self.whole is None:
-            yield _List(self.whole, pairs=self.whole is None)
+        yield _List(self.whole, pairs=several or self.whole is None)
