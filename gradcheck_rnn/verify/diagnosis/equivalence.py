@@ -28,8 +28,8 @@ STEPS = 22
 ROUNDING = 1e-9
 #: Kinds whose words say most plainly what to change.
 PLAIN = (
-    "dropped", "sign", "scale", "step", "factor", "slope", "noslope", "transpose", "time",
-    "overwritten", "short", "final", "cotangent", "exchanged", "carry", "truncated",
+    "one-reader", "dropped", "sign", "scale", "step", "factor", "slope", "noslope", "transpose",
+    "time", "overwritten", "short", "final", "cotangent", "exchanged", "carry", "truncated",
 )  # fmt: skip
 
 
