@@ -172,7 +172,7 @@ def neuron_181_input_gate_times_itself(wrong: bool) -> Any:
     "https://github.com/wvabrinskas/Neuron/pull/181",
     "The derivative of tanh is taken at the activated value: 1 - tanh(tanh(x))², for c and g.",
     arrays=ALL,
-    term=("δc_t with φ′ taken at tanh\\(tanh",),
+    term=("φ′ taken at tanh\\(",),
 )
 def neuron_181_tanh_of_tanh(wrong: bool) -> Any:
     def slope(y: Any) -> Any:
