@@ -107,7 +107,8 @@ class Batches:
         """
         axis = self.axis
         one = like.ndim < -axis or like.shape[axis] == 1  # a constant has no axes in front
-        if one and value.ndim >= -axis and value.shape[axis] != 1:
+        value = value[(None,) * (-axis - value.ndim)]  # made of constants alone
+        if one and value.shape[axis] != 1:
             value = value.sum(axis=axis, keepdims=True)
         if not self.heads:
             return value
