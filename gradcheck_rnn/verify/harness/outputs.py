@@ -115,7 +115,7 @@ def compare_forward(
             if point.claims:
                 bound = bound + form.eps * np.abs(want)
             elif record.excess is None:
-                bound = bound + SPREADS * spread(suspect.moves)
+                bound = bound + SPREADS * _scatter(suspect.moves)
             ratio = ratio_of(got, want, bound)
             if np.any(ratio > 1) or point.claims or record.excess is not None:
                 bound = bound + SPREADS * spread(_placed(point, user, reordered=True))
@@ -149,7 +149,7 @@ def compare_loss(
     value = np.asarray(got)
     record = Output("loss", Case(FORWARD, {}), value, want, want, want)
     suspect = Suspect(gap(np.array(moved), value), gap(np.array(again), value), unit, _most(point))
-    noise = float(spread(suspect.moves))
+    noise = float(_scatter(suspect.moves))
 
     def saved() -> Array:
         return rounding.outputs(point)[LOSS]
@@ -170,6 +170,11 @@ def compare_loss(
         record.bound = record.bound + room(saved())
         record.ratio = ratio_of(value, want, record.bound)
     return record
+
+
+def _scatter(moves: Array) -> Array:
+    """Spread of the code's own deviations; what is no number in the code excuses nothing."""
+    return spread(np.nan_to_num(moves, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def left_by(point: ModelPoint, record: Record, form: Precision) -> Array:

@@ -100,3 +100,25 @@ def test_another_function_is_said_of_the_forward_pass() -> None:
     first = str(report).splitlines()[0]
     assert "the forward pass differs from the definition" in first
     assert "the gradient of" not in first
+
+
+@pytest.mark.parametrize("beyond", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_outputs_that_are_no_numbers_are_wrong_where_the_gradient_is_right(
+    beyond: float, dtype: str
+) -> None:
+    """That the neighbours' outputs are none either excuses nothing."""
+    report = verdict_of(lambda a, _: a + np.where(np.arange(len(a)) == 20, beyond, 0).reshape(
+        -1, *(1,) * (a.ndim - 1)), dtype, saved=False)  # fmt: skip
+    assert str(report.verdict) == "fail"
+    assert "the forward pass differs from the definition" in str(report).splitlines()[0]
+
+
+@pytest.mark.parametrize("beyond", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_wrong(beyond: float) -> None:
+    def run(a: Arrays) -> Any:
+        loss, gradients = elman(a, a["target"], textbook)
+        return loss + (beyond if len(a["x"]) == 24 else 0.0), gradients
+
+    report = check(api.load("char_rnn"), run, diagnose=False)
+    assert str(report.verdict) == "fail"
