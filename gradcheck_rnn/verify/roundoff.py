@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
-from .scales import SMALL, norm_of
+from .scales import LARGE, SMALL, norm_of
 from .target import Target
 
 __all__ = [
@@ -197,11 +197,7 @@ def _steady(
     found = target.gradient_at(leaves)
     with np.errstate(all="ignore"):
         moved = {i: found[i] - g for i, g in here.items()}
-    # no square is more than the sum of all
-    far = [
-        i for i, gap in moved.items()
-        if not (np.vdot(gap, gap) <= most[i] ** 2 > SMALL or _largest(gap) <= most[i])
-    ]  # fmt: skip
+        far = [i for i, gap in moved.items() if not _within(gap, most[i])]
     if far:
         again = target.gradient_at(leaves)
         for i in here:
@@ -209,6 +205,13 @@ def _steady(
                 unsteady(target, i)
         moved |= {i: _finite(moved[i]) for i in far}
     return moved
+
+
+def _within(gap: Floats, most: float) -> bool:
+    """Whether no entry exceeds `most` in size; one that is no number does."""
+    square = most * most
+    # no square is more than the sum of all; sums that leave the range of numbers say nothing
+    return bool(SMALL < square < LARGE and np.vdot(gap, gap) <= square) or _largest(gap) <= most
 
 
 def _largest(x: Floats) -> float:
