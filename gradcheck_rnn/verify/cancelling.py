@@ -21,7 +21,14 @@ from .known import tells
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lattice import SPACING_SIGMA, find_lattice
 from .oracle.noise import Noise
-from .oracle.random_rounding import Counted, Opposed, Uniform, rounded_at_random, spread_of_rounding
+from .oracle.random_rounding import (
+    Counted,
+    Opposed,
+    Uniform,
+    followed,
+    rounded_at_random,
+    spread_of_rounding,
+)
 from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff, noisy_level
@@ -83,15 +90,28 @@ def gradient_rounding(
     None where the operations are not those of arrays (C, or Python's numbers). Raises what a
     gradient raises that cannot carry such arrays.
     """
-    found, source = list[dict[int, Floats]](), Counted(rng)
-    for _ in range(draws):
-        if found and not source.used:
-            return None
-        leaves = [
-            rounded_at_random(x, source) if x.dtype.kind == "f" else x for x in target.tree.leaves
-        ]
-        with np.errstate(all="ignore"):
-            found.append(target.gradient(leaves))
+    found = _drawn(target, g, Counted(rng), draws)
+    if found is None:  # it takes plain arrays of what it is given
+        found = _drawn(_Followed(target, source := Counted(rng)), g, source, draws)
+    return found
+
+
+def _drawn(
+    target: Target, g: dict[int, Floats], source: Counted, draws: int
+) -> dict[int, Floats] | None:
+    found = list[dict[int, Floats]]()
+    try:
+        for _ in range(draws):
+            if found and (source.left or not source.used):
+                return None
+            leaves = [
+                rounded_at_random(x, source) if x.dtype.kind == "f" else x
+                for x in target.tree.leaves
+            ]
+            with np.errstate(all="ignore"):
+                found.append(target.gradient(leaves))
+    finally:
+        source.over = True
     return {
         i: SPREADS * np.max([np.abs(other[i] - own) for other in found], axis=0)
         for i, own in g.items()
@@ -166,6 +186,19 @@ class _Rounded(Target):
     def raw(self, leaves: Sequence[NDArray[Any]]) -> Any:
         given = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x for x in leaves]
         return np.array(super().raw(given), subok=False)
+
+
+class _Followed(Target):
+    """The same functions, in whose conversions of arrays and new ones rounding is not lost."""
+
+    def __init__(self, target: Target, source: Counted) -> None:
+        loss, gradient = target.loss, target.gradient_function
+        super().__init__(
+            loss if gradient is not None else followed(loss, source),
+            None if gradient is None else followed(gradient, source),
+            target.tree, target.select, target.budget, target.unit, target.nouns,
+        )  # fmt: skip
+        self.gradients = target.gradients
 
 
 class _Look:
