@@ -13,7 +13,7 @@ from .guard import close, unsteady_loss
 from .oracle.jumps import Jump, find_jump
 from .oracle.noise import Noise, measure_noise
 from .outcome import Report
-from .steps_of_losses import BORNE_OUT, FIRST, step_between
+from .steps_of_losses import plainly_refuted, step_between
 from .target import Target
 from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 
@@ -261,12 +261,10 @@ def _refuted_at_once(target: Target, check: EntryCheck, g: Floats, entries: Indi
     leaf = target.tree.leaves[check.block]
     direction, sides = np.zeros(leaf.shape), np.sign(values - g[entries])
     direction.reshape(-1)[entries] = sides
-    claim, gap = float(sides @ g[entries]), float(np.sum(np.abs(values - g[entries])))
-    steps = target.scale(check.block) * np.array([s * part for part in FIRST for s in (1.0, -1.0)])
-    with np.errstate(all="ignore"):
-        slopes = (target.across({check.block: direction})(steps) - target.base) / steps
-        means = slopes.reshape(-1, 2).mean(axis=1)
-        return bool(np.all(np.abs(np.append(slopes, means) - claim) > BORNE_OUT * gap))
+    return plainly_refuted(
+        target.across({check.block: direction}), target.scale(check.block), target.base,
+        float(sides @ g[entries]), float(sides @ values), check.noise.sigma,
+    )  # fmt: skip
 
 
 def _beyond_a_step(
