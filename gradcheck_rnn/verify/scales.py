@@ -64,7 +64,9 @@ def reach_of(leaf: NDArray[np.floating], scale: float | None = None) -> Floats:
     scale = scale_of(leaf) if scale is None else scale
     own = np.abs(leaf).astype(np.float64, copy=False)
     small = own < APART * scale
-    return np.where(small & (own > 0), own, scale) if small.any() else np.full(leaf.shape, scale)
+    if not small.any():
+        return np.broadcast_to(np.float64(scale), leaf.shape)  # read alone: no memory is taken
+    return np.where(small & (own > 0), own, scale)
 
 
 class Sizes:
@@ -91,5 +93,6 @@ class Sizes:
     def alike(self, i: int) -> bool:
         """Whether all entries of a leaf have one size."""
         if i not in self._alike:
-            self._alike[i] = bool((self.reach(i) == self.scale(i)).all())
+            reach = self.reach(i)
+            self._alike[i] = not any(reach.strides) or bool((reach == self.scale(i)).all())
         return self._alike[i]

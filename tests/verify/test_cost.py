@@ -22,7 +22,7 @@ def wrong_in_a_row(g):
 
 
 def in_plain_arrays(function):
-    """The same, of code whose operations cannot be rounded at random, as those of PyTorch cannot."""
+    """The same, of code whose operations cannot be rounded at random, as PyTorch's cannot."""
     return lambda Q: function({k: np.array(v, subok=False) for k, v in Q.items()})
 
 
