@@ -28,6 +28,7 @@ from .roundoff import GradientRoundoff, noisy_level
 from .survey import Survey
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
+from .wide_steps import refuted_over_wide_steps
 
 __all__ = ["doubt_cancelling_terms", "gradient_rounding", "rounding_noise"]
 
@@ -105,6 +106,7 @@ def doubt_cancelling_terms(
     roundoff: GradientRoundoff,
     noise: Noise,
     seed: int,
+    resolve: float,
     judge: Callable[[Target, int, Floats, GradientRoundoff, Noise], Row],
     line: Survey | None = None,
 ) -> None:
@@ -134,6 +136,12 @@ def doubt_cancelling_terms(
             i = positions[row.name]
             again = judge(target, i, g[i], roundoff, level) if level else row
             if again.verdict is not Verdict.FAIL and level is not None:
+                refuted = refuted_over_wide_steps(
+                    row, again, i, target, g, roundoff, level, seed, resolve
+                )
+                if refuted is not None:
+                    report.rows[report.rows.index(row)] = refuted
+                    break
                 report.rows[report.rows.index(row)] = again
                 row = again
                 loss, terms = target.nouns.loss, level.sigma / noise.eps

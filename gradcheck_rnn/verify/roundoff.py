@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
-from .scales import FEW, SMALL, norm_of
+from .scales import LARGE, SMALL, norm_of, squares_of
 from .target import Target
 
 __all__ = [
@@ -199,11 +199,7 @@ def _steady(
     found = target.gradient_at(leaves)
     with np.errstate(all="ignore"):
         moved = {i: found[i] - g for i, g in here.items()}
-    # no square is more than the sum of all
-    far = [
-        i for i, gap in moved.items()
-        if not (_squares(gap) <= most[i] ** 2 > SMALL or _largest(gap) <= most[i])
-    ]  # fmt: skip
+        far = [i for i, gap in moved.items() if not _within(gap, most[i])]
     if far:
         again = target.gradient_at(leaves)
         for i in here:
@@ -213,10 +209,11 @@ def _steady(
     return moved
 
 
-def _squares(x: Floats) -> float:
-    """The sum of squares; of many entries without BLAS, whose threads wait for one another."""
-    flat = x.reshape(-1)
-    return float(np.vdot(flat, flat) if x.size < FEW else np.einsum("i,i", flat, flat))
+def _within(gap: Floats, most: float) -> bool:
+    """Whether no entry exceeds `most` in size; one that is no number does."""
+    square = most * most
+    # no square is more than the sum of all; sums that leave the range of numbers say nothing
+    return bool(SMALL < square < LARGE and squares_of(gap) <= square) or _largest(gap) <= most
 
 
 def _largest(x: Floats) -> float:
