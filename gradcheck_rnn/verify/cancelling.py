@@ -284,7 +284,8 @@ class _Look:
     def calm(self, row: Row, block: int) -> bool:
         """Whether the loss rounds by far less than a step of a row's error changes it.
 
-        A step of the size of the parameters tells, unless differences are exactly zero; where
+        A step of the size of the parameters tells, or that of a difference along a direction where
+        it is far narrower, unless differences are exactly zero; where
         arrays that round at random are not taken nothing else can.
         """
         if row.numeric == 0:
@@ -309,7 +310,10 @@ class _Look:
             return True
         self.unrounded = not source.used
         spread = abs(values[0] - values[1])
-        return spread <= abs(row.analytic - row.numeric) * scale / FAR
+        # on steps of a difference as narrow as those of the loss its noise is not seen
+        steps = [p.estimate.step for p in row.probes if p.ratio > 1]
+        step = min([scale / FAR, *(h for h in steps if h > 0)])
+        return spread <= abs(row.analytic - row.numeric) * step
 
     def _step_beyond(self, row: Row, block: int) -> float:
         """The steps in which a flat loss changes with moves far above the size of a parameter.
