@@ -122,7 +122,10 @@ class _Held:
     """Arrays of one identity that hold the point, or another one nearby."""
 
     def __init__(self, leaves: Sequence[Array]) -> None:
-        self.leaves, self.held = leaves, [x.copy() for x in leaves]
+        self.leaves = leaves
+        self.held = [
+            np.empty(x.shape, x.dtype) if x.dtype.kind == "f" else x.copy() for x in leaves
+        ]
 
     def here(self) -> list[Array]:
         """At the point."""
