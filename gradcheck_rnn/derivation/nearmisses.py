@@ -63,7 +63,9 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
     for term in _other_slopes(edge):
         yield f"{to_text(term)} instead of {whole}", term
     values = _values_of_shapes(derivation, edge)
-    adjoints = [e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).near(edge).equations]
+    adjoints = [
+        e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).near(edge).equations
+    ]
     places: dict[Term, list[tuple[int, ...]]] = {}
     for node, path in occurrences(edge.pullback):
         places.setdefault(node, []).append(path)
