@@ -77,4 +77,4 @@ def with_own_noise(
                 excess.append(Excess(r.user, c.point.label, r.case.label, *more))
             records.append(replace(r, bound=r.bound + own))
         out.append(replace(c, records=records, excess=excess))
-    return out if any(c.excess for c in out) else []
+    return out if any(e.times > GROWN for c in out for e in c.excess) else []
