@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck_rnn import Layout, check_gradient, check_model, check_vjp, load
+from benchmarks.fault_study.correct import RoundedCode
+from gradcheck_rnn import check_gradient, check_model, check_vjp, derive, load
 from gradcheck_rnn.verify import Verdict
 from gradcheck_rnn.verify.guard import remembers_arrays
 from tests.verify.handwritten import elman_problem
+from tests.verify.model.elman_by_hand import backward, forward
 
 Function = Callable[..., Any]
-LAYOUT = Layout(
-    {n: n for n in ("W", "U", "b_i")},
-    inputs={"x": "x", "h0": "h0"},
-    outputs={"h": "h", "last": "h_final"},
-)
+SHAPES = {"T": [3], "B": [2]}
 
 
 def by_id(function: Function, whole: Function, rest: Function) -> Function:
@@ -127,32 +125,16 @@ def test_a_gradient_that_uses_what_the_loss_kept_of_these_very_arrays_passes() -
     assert report.passed, str(report)
 
 
-def forward(x: Any, h0: Any, W: Any, U: Any, b_i: Any) -> tuple[Any, Any]:
-    H = [h0]
-    for x_t in x:
-        H.append(np.tanh(H[-1] @ W.T + x_t @ U.T + b_i))
-    return {"h": np.stack(H[1:]), "last": H[-1]}, (x, np.stack(H), W, U)
-
-
-def backward(bars: Any, saved: Any) -> dict[str, Any]:
-    x, H, W, U = saved
-    dx, total, last = 0 * x, {"W": 0 * W, "U": 0 * U, "b_i": 0 * W[0]}, bars["last"]
-    for t in reversed(range(len(x))):
-        da = (bars["h"][t] + last) * (1 - H[t + 1] ** 2)
-        total["W"] += da.T @ H[t]
-        total["U"] += da.T @ x[t]
-        total["b_i"] = total["b_i"] + da.sum(0)
-        dx[t] = da @ U
-        last = da @ W
-    return {**total, "x": dx, "h0": last}
-
-
 def weights(bars: Any, saved: Any) -> list[Any]:
     return list(saved[2:])
 
 
+def bytes_of(bars: Any) -> Any:
+    return tuple(g.tobytes() for g in bars.values())
+
+
 def content(bars: Any, saved: Any) -> Any:
-    return saved[0].tobytes(), tuple(g.tobytes() for g in bars.values())
+    return saved[0].tobytes(), bytes_of(bars)
 
 
 def inputs() -> dict[str, Any]:
@@ -166,10 +148,6 @@ def test_a_backward_function_that_knows_its_weights_again(cache: Any) -> None:
     report = check_vjp(forward, cache(backward, weights, lambda b, s: bytes_of(b)), inputs())
     assert report.verdict is Verdict.FAIL
     assert remembers_arrays("backward").message in said(report)
-
-
-def bytes_of(bars: Any) -> Any:
-    return tuple(g.tobytes() for g in bars.values())
 
 
 def test_a_forward_function_that_knows_its_weights_again() -> None:
@@ -190,10 +168,28 @@ def test_a_forward_function_that_knows_its_weights_again() -> None:
 @pytest.mark.parametrize("cache", CACHES)
 def test_a_model_that_knows_its_weights_again(cache: Any) -> None:
     code = {"forward": forward, "backward": cache(backward, weights, content)}
-    shapes = {"T": [3], "B": [2]}
-    report = check_model(load("elman_hidden"), **code, layout=LAYOUT, shapes=shapes)
+    report = check_model(load("elman_hidden"), **code, shapes=SHAPES)
     assert report.verdict is Verdict.FAIL
     assert said(report) == [remembers_arrays("backward").message]
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_a_gradient_of_a_definition_that_knows_its_weights_again(cache: Any) -> None:
+    network = load("char_rnn")
+    code = RoundedCode(network, derive(network), "float64")
+    code.lengths = dict.fromkeys(network.axes, 3)
+    names = list(network.parameters)
+    cached = cache(
+        code.gradient,
+        lambda P: [P[n] for n in names],
+        lambda P: bytes_of({n: a for n, a in P.items() if n not in names}),
+    )
+    right, wrong = (
+        check_model(network, gradient=f, shapes=SHAPES, plan="point")
+        for f in (code.gradient, cached)
+    )
+    assert right.passed, str(right)
+    assert said(wrong) == [remembers_arrays("the gradient function").message]
 
 
 def flat(bars: Any, saved: Any) -> Any:
@@ -203,11 +199,9 @@ def flat(bars: Any, saved: Any) -> Any:
 
 
 def test_a_model_that_reads_cotangents_as_they_lie_in_memory() -> None:
-    shapes = {"T": [3], "B": [2]}
+    network = load("elman_hidden")
     for wrong in (flat, backward):
-        report = check_model(
-            load("elman_hidden"), forward=forward, backward=wrong, layout=LAYOUT, shapes=shapes
-        )
+        report = check_model(network, forward=forward, backward=wrong, shapes=SHAPES)
         words = "another gradient for cotangents that are not contiguous (a view)"
         assert report.passed is (wrong is backward), str(report)
         assert bool(said(report)) is (wrong is flat)
