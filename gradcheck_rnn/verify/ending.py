@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..errors import of_users_code
 from .guard import STATE, close, remembers_arrays, unsteady_loss
-from .in_place import Held
+from .in_place import Held, beside
 from .outcome import Report
 from .steadiness import tell_drift
 from .target import Target
@@ -54,7 +54,7 @@ def _call_again(target: Target, report: Report, in_place: bool) -> None:
     if failed and same:
         return
     if again is None:
-        _loss(target, Held(target.tree).beside(2))
+        target.raw(beside(target.tree, 2))
         again = target.gradient_in(held) if in_place else target.gradient(target.tree.leaves)
     steady = target.steady(again)
     if same and steady:
@@ -116,7 +116,7 @@ def _tell_state(target: Target, allowed: float, in_place: bool) -> None:
         target.note(remembers_arrays(target.nouns.loss))
     if target.gradient_function is None:
         return
-    _loss(target, Held(target.tree).beside(2))
+    target.raw(beside(target.tree, 2))
     if not target.steady(target.gradient(target.tree.leaves)):
         loss = target.nouns.loss
         target.find(

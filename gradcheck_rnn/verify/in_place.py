@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 
 from .trees import Tree
 
-__all__ = ["Held"]
+__all__ = ["Held", "beside"]
 
 Array = NDArray[Any]
 #: Relative distance of the other points, by which all numbers are larger.
 BESIDE = 2.0**-8
+
+
+def beside(tree: Tree, times: int = 1) -> list[Array]:
+    """New arrays at another point, so many times `BESIDE` away."""
+    return [
+        np.asarray(x * x.dtype.type(1 + times * BESIDE)) if x.dtype.kind == "f" else x.copy()
+        for x in tree.leaves
+    ]
 
 
 class Held:
@@ -44,9 +52,9 @@ class Held:
             array[...] = x
         return self
 
-    def beside(self, times: int = 1) -> Held:
-        """At another point, so many times `BESIDE` away."""
+    def beside(self) -> Held:
+        """At another point, `BESIDE` away."""
         for array, x in zip(self.leaves, self.tree.leaves, strict=True):
             if x.dtype.kind == "f":
-                np.multiply(x, x.dtype.type(1 + times * BESIDE), out=array)
+                np.multiply(x, x.dtype.type(1 + BESIDE), out=array)
         return self
