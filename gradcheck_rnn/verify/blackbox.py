@@ -303,7 +303,7 @@ def _judge(
                 return _entrywise(there, i, own, rounded, level, rng, resolve)
             return _directional(there, i, own, rounded, level, used, resolve)
 
-        doubt_cancelling_terms(report, target, g, roundoff, noise, used, judge)
+        doubt_cancelling_terms(report, target, g, roundoff, noise, used, resolve, judge, line)
         use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
         settle_zeros(report, target, roundoff, noise, used, judge)
         judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)

@@ -56,8 +56,11 @@ class Reused:
         return None
 
     def copy(self, i: int, array: Array) -> Array:
-        """A copy in the same layout, in the memory of an earlier one where that is free."""
-        if array.nbytes < LARGE:
+        """A copy in the same layout and class, in the memory of an earlier one where that is free.
+
+        Arrays of other classes get memory of their own, which no plain ones are given later.
+        """
+        if array.nbytes < LARGE or type(array) is not np.ndarray:
             return array.copy("K")
         out = self.free(i)
         if out is None or out.dtype != array.dtype or out.strides != array.strides:
@@ -77,9 +80,17 @@ def laid_out(leaves: Sequence[Array], own: Sequence[Array]) -> list[Array]:
     found = list(leaves)
     for i, (a, b) in enumerate(zip(leaves, own, strict=True)):
         if a is not b and not b.flags.c_contiguous:
-            found[i] = np.empty_like(b, dtype=a.dtype)
-            found[i][...] = a
+            made = np.empty_like(b, dtype=a.dtype)
+            made[...] = a
+            found[i] = made if type(a) is type(b) else _as_subclass(made, a)
     return found
+
+
+def _as_subclass(array: Array, like: Array) -> Array:
+    """A view of an array in the class of another one, with the attributes of that."""
+    view = array.view(type(like))
+    view.__array_finalize__(like)
+    return view
 
 
 def same_values(a: Array, b: Array) -> bool:
