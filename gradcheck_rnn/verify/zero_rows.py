@@ -216,7 +216,7 @@ def _at(
         with np.errstate(all="ignore"):
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
-                with_value = np.isfinite(there.value(leaves))
+                with_value = bool(np.isfinite(there.value(leaves)))
                 return "", (
                     "the gradient is not finite there" + f", {there.nouns.loss} is" * with_value
                 )
