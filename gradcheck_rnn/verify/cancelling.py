@@ -189,7 +189,7 @@ class _Rounded(Target):
         )  # fmt: skip
         self.rng, self.base, self.value_eps = rng, target.base, target.value_eps
 
-    def raw(self, leaves: Sequence[NDArray[Any]]) -> Any:
+    def raw(self, leaves: Sequence[NDArray[Any]], arguments: Any = None) -> Any:
         given = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x for x in leaves]
         return np.array(super().raw(given), subok=False)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "laid_out", "moved_array", "same_or_copy", "same_values"]
+__all__ = ["Reused", "laid_out", "moved_array", "same_or_copy", "same_values", "viewed_in_part"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -115,3 +115,10 @@ def moved_array(leaf: Array, step: float, direction: Floats, out: Array | None =
         return np.asarray(leaf + moved).astype(leaf.dtype, copy=False)
     moved += leaf
     return moved if same else moved.astype(leaf.dtype)
+
+
+def viewed_in_part(array: Array) -> Array:
+    """The same numbers as a view: its axes lie in the reverse order, and only in part of memory."""
+    around = np.zeros((*array.shape[::-1], 2), array.dtype)
+    around[..., 0] = array.T
+    return around[..., 0].T
