@@ -74,7 +74,7 @@ def find_mistake(
     work = _Work(Bench(derivation), after, _blocks(comparisons))
     found, lines = work.search(comparisons)
     if not found.found and noisy is not None and (wider := noisy()):
-        found, lines = work.search(wider)
+        found, lines = work.search(wider, short=bool(lines))
         if found.found:
             found.noise = _unexplained(work.bench, found.candidates, comparisons)
     if not found.found:
@@ -133,13 +133,18 @@ class _Work:
         out += own_recursions(derivation, derived)
         return [*out, *in_one_array(derivation, out, self.ill)]
 
-    def search(self, comparisons: Sequence[Comparison]) -> tuple[Diagnosis, list[WrongLines]]:
-        """What was found, and the lines that can be wrong."""
+    def search(
+        self, comparisons: Sequence[Comparison], short: bool = False
+    ) -> tuple[Diagnosis, list[WrongLines]]:
+        """What was found, and the lines that can be wrong.
+
+        ``short``: where lines are told, only in the list of these.
+        """
         ill = [c for c in comparisons if c.wrong]
         self.ill, self.fitted = ill, ill[0].point.fitted
         lines = located(self.bench, ill)
         tried = 0
-        for made in self._lists(lines):
+        for made in self._lists(lines, short):
             found = search(self.bench, made.candidates, self.after, comparisons, pairs=made.pairs)
             tried = max(tried, found.tried)
             if found.found:
@@ -147,17 +152,19 @@ class _Work:
         found.tried = tried
         return found, lines
 
-    def _lists(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
+    def _lists(self, lines: Sequence[WrongLines], short: bool) -> Iterator[_List]:
         if not lines or len(names_of(lines)) > MOST_AT_ONCE:
             yield _List(self.whole)
             return
         several = len(lines[0].names) > 1
-        if several and self.whole is not None:
+        if several and not short and self.whole is not None:
             yield _List(self.whole, pairs=False)
         derivation = self.bench.derivation
         into = {e.id for n in names_of(lines) for e in edges_into(derivation, n)}
         edges = [e for e in derivation.edges if e.id in into]
         own = self._mistakes(edges)
         yield _List(own)
+        if short:
+            return
         yield _List([*own, *near_candidates(self.bench, edges)])
         yield _List(self.whole, pairs=several or self.whole is None)
