@@ -84,6 +84,8 @@ def both_changes(term: Any, one: Any, other: Any) -> Any:
                 return b.args[k]
     if any(x.func != term.func or len(x.args) != len(term.args) for x in (one, other)):
         return None
+    if not term.operands:  # a value for another one
+        return None
     made = [both_changes(*x) for x in zip(term.args, one.args, other.args, strict=True)]
     return None if None in made else term.func(*made)
 

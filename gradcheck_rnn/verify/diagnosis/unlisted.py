@@ -90,18 +90,17 @@ def near_candidates(bench: Bench, edges: Sequence[Edge]) -> list[Candidate]:
 
 
 def twice(bench: Bench, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Two mistakes in one term, where they are in different places of it and one is a plain one."""
+    """Two plain mistakes in one term, where they are in different places of it."""
     of_edges: dict[str, list[Candidate]] = {}
     for c in candidates:
         own = c.edits.terms
-        if own and c.edits.size == len(own) and None not in own.values() and not c.after:
+        plain = c.kind in PLAIN and c.edits.size == len(own) and not c.after
+        if own and plain and None not in own.values():
             for identity in own:
                 of_edges.setdefault(identity, []).append(c)
     out: dict[str, Candidate] = {}
     for some in of_edges.values():
         for a, b in combinations(some, 2):
-            if a.kind not in PLAIN and b.kind not in PLAIN:
-                continue
             both = _both(bench.derivation, a, b)
             if both is not None:
                 out.setdefault(both.id, both)

@@ -122,6 +122,7 @@ def test_two_changes_of_one_term_are_made_at_once() -> None:
         (Hadamard(g, b, Plus(one, Power(a, 2))), Hadamard(g, b, Plus(one, Neg(Power(c, 2))))):
             Hadamard(g, b, Plus(one, Power(c, 2))),
         (Hadamard(g, c, slope), Hadamard(g, d, slope)): None,
+        (Hadamard(g, b.with_(lag=1), slope), Hadamard(g, b.with_(mark="bar"), slope)): None,
         (Hadamard(g, slope), Hadamard(g, c, slope)): None,
     }  # fmt: skip
     for (first, second), wanted in cases.items():
