@@ -111,7 +111,8 @@ class _Work:
     """One search: by the lines that can be wrong where they are told, else by the whole list.
 
     One mistake comes before several: where one line can make all that is wrong, on the list of its
-    own, then near its terms, before the list of all lines is made. Two in one term are looked for after two in two.
+    own, then near its terms, before the list of all lines is made. Two mistakes in one term are
+    looked for after two in two.
     """
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
