@@ -111,8 +111,8 @@ class _Work:
     """One search: by the lines that can be wrong where they are told, else by the whole list.
 
     One mistake comes before several: where one line can make all that is wrong, on the list of its
-    own, then near its terms, before the list of all lines is made. Two mistakes in one term are
-    looked for after two in two.
+    own, then near its terms; else on the list of all lines. Of several mistakes those of the lines'
+    own come first, two in one term after two in two.
     """
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
@@ -162,9 +162,10 @@ class _Work:
         if not several:
             yield _List(own, most=1)
             yield _List([*own, *near_candidates(self.bench, edges)], most=1)
-            yield from self._singles()
         yield _List(own)
         yield _List([*own, *twice(self.bench, own)], most=2)
+        if not several:
+            yield from self._singles()
         yield _List([*own, *near_candidates(self.bench, edges)])
         if several or self.whole is None:
             yield _List(self.whole)
