@@ -153,8 +153,8 @@ class _Work:
             yield _List(self.whole)
             return
         several = len(lines[0].names) > 1
-        if several:
-            yield from self._singles()
+        if several and self.whole is not None:
+            yield _List(self.whole, most=1)
         derivation = self.bench.derivation
         into = {e.id for n in names_of(lines) for e in edges_into(derivation, n)}
         edges = [e for e in derivation.edges if e.id in into]
@@ -164,12 +164,8 @@ class _Work:
             yield _List([*own, *near_candidates(self.bench, edges)], most=1)
         yield _List(own)
         yield _List([*own, *twice(self.bench, own)], most=2)
-        if not several:
-            yield from self._singles()
+        if not several and self.whole is not None:
+            yield _List(self.whole, most=2)
         yield _List([*own, *near_candidates(self.bench, edges)])
         if several or self.whole is None:
             yield _List(self.whole)
-
-    def _singles(self) -> Iterator[_List]:
-        if self.whole is not None:
-            yield _List(self.whole, most=1)

@@ -116,7 +116,7 @@ def _from_one_place(
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
-        bases = list(zip(found.sets, sets, strict=False))
+        bases = [b for b in zip(found.sets, sets, strict=False) if most > 1 or not b[0]]
         if further is not None and len(bases) > MOST_EXTENDED:
             bases.sort(key=lambda pair: further.left(pair[1]))
         for some, base in bases[:MOST_EXTENDED]:
