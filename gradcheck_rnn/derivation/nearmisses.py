@@ -64,7 +64,9 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
     for term in _other_slopes(edge):
         yield f"{to_text(term)} instead of {whole}", term
     values = _values_of_shapes(derivation, edge)
-    adjoints = [e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).equations]
+    adjoints = [
+        e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).near(edge).equations
+    ]
     places: dict[Term, list[tuple[int, ...]]] = {}
     for node, path in occurrences(edge.pullback):
         places.setdefault(node, []).append(path)
@@ -78,7 +80,7 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
 
 def _values_of_shapes(derivation: Derivation, edge: Edge) -> dict[Any, list[Sym]]:
     """Values and parameters that a step can read, by shape and heads."""
-    program = derivation.program(edge.scan)
+    program = derivation.program(edge.scan).near(edge)
     found = [e.symbol for e in program.equations]
     found += [x.operand for x in program.edges if x.lag is None or x.operand.lag is not None]
     moving = [s.with_(lag=s.lag + by) for s in found if s.lag is not None for by in (-1, 1)]

@@ -21,12 +21,21 @@ from .known import tells
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lattice import SPACING_SIGMA, find_lattice
 from .oracle.noise import Noise
-from .oracle.random_rounding import Counted, Opposed, Uniform, rounded_at_random, spread_of_rounding
+from .oracle.random_rounding import (
+    Counted,
+    Opposed,
+    Uniform,
+    followed,
+    rounded_at_random,
+    spread_of_rounding,
+)
 from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff, noisy_level
+from .survey import Survey
 from .target import Target
 from .verdict import EntryState, Finding, Row, Verdict
+from .wide_steps import refuted_over_wide_steps
 
 __all__ = ["doubt_cancelling_terms", "gradient_rounding", "rounding_noise"]
 
@@ -82,15 +91,28 @@ def gradient_rounding(
     None where the operations are not those of arrays (C, or Python's numbers). Raises what a
     gradient raises that cannot carry such arrays.
     """
-    found, source = list[dict[int, Floats]](), Counted(rng)
-    for _ in range(draws):
-        if found and not source.used:
-            return None
-        leaves = [
-            rounded_at_random(x, source) if x.dtype.kind == "f" else x for x in target.tree.leaves
-        ]
-        with np.errstate(all="ignore"):
-            found.append(target.gradient(leaves))
+    found = _drawn(target, g, Counted(rng), draws)
+    if found is None:  # it takes plain arrays of what it is given
+        found = _drawn(_Followed(target, source := Counted(rng)), g, source, draws)
+    return found
+
+
+def _drawn(
+    target: Target, g: dict[int, Floats], source: Counted, draws: int
+) -> dict[int, Floats] | None:
+    found = list[dict[int, Floats]]()
+    try:
+        for _ in range(draws):
+            if found and (source.left or not source.used):
+                return None
+            leaves = [
+                rounded_at_random(x, source) if x.dtype.kind == "f" else x
+                for x in target.tree.leaves
+            ]
+            with np.errstate(all="ignore"):
+                found.append(target.gradient(leaves))
+    finally:
+        source.over = True
     return {
         i: SPREADS * np.max([np.abs(other[i] - own) for other in found], axis=0)
         for i, own in g.items()
@@ -104,14 +126,17 @@ def doubt_cancelling_terms(
     roundoff: GradientRoundoff,
     noise: Noise,
     seed: int,
+    resolve: float,
     judge: Callable[[Target, int, Floats, GradientRoundoff, Noise], Row],
+    line: Survey | None = None,
 ) -> None:
     """Leave rows undecided that fail by what rounding of the functions' own terms explains.
 
     Noise of the loss far above what was measured, rounding of the gradient that its neighbours do
     not show, and a spread of the difference quotients themselves, where the loss is noisier at
     their steps than at the point. The smallest errors are looked at first, and what is not
-    explained ends the search. ``judge`` makes the row of a block by differences.
+    explained ends the search. ``judge`` makes the row of a block by differences; noise explains
+    nothing that a ``line`` through all blocks bears out.
     """
     if target.random or not noise.deterministic or tells(target.loss, "many"):
         return
@@ -120,14 +145,23 @@ def doubt_cancelling_terms(
     ]
     failing.sort(key=lambda row: relative_gap(row, target, g))
     look = _Look(target, g, roundoff, noise, seed)
+    positions = {name: i for i, name in enumerate(target.tree.names)}
+    if line is not None and failing:
+        values = {positions[r.name]: r.check.value for r in report.rows if r.check is not None}
+        look.borne_out = line.borne_out(g, values)
     try:
-        positions = {name: i for i, name in enumerate(target.tree.names)}
         calm = not failing or look.calm(failing[0], positions[failing[0].name])
         level = None if calm else rounding_noise(target, noise, seed)
         for row in failing:
             i = positions[row.name]
             again = judge(target, i, g[i], roundoff, level) if level else row
             if again.verdict is not Verdict.FAIL and level is not None:
+                refuted = refuted_over_wide_steps(
+                    row, again, i, target, g, roundoff, level, seed, resolve
+                )
+                if refuted is not None:
+                    report.rows[report.rows.index(row)] = refuted
+                    break
                 report.rows[report.rows.index(row)] = again
                 row = again
                 loss, terms = target.nouns.loss, level.sigma / noise.eps
@@ -155,9 +189,22 @@ class _Rounded(Target):
         )  # fmt: skip
         self.rng, self.base, self.value_eps = rng, target.base, target.value_eps
 
-    def raw(self, leaves: Sequence[NDArray[Any]]) -> Any:
+    def raw(self, leaves: Sequence[NDArray[Any]], arguments: Any = None) -> Any:
         given = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x for x in leaves]
         return np.array(super().raw(given), subok=False)
+
+
+class _Followed(Target):
+    """The same functions, in whose conversions of arrays and new ones rounding is not lost."""
+
+    def __init__(self, target: Target, source: Counted) -> None:
+        loss, gradient = target.loss, target.gradient_function
+        super().__init__(
+            loss if gradient is not None else followed(loss, source),
+            None if gradient is None else followed(gradient, source),
+            target.tree, target.select, target.budget, target.unit, target.nouns,
+        )  # fmt: skip
+        self.gradients = target.gradients
 
 
 class _Look:
@@ -174,6 +221,8 @@ class _Look:
         self.target, self.g, self.roundoff, self.noise, self.seed = target, g, roundoff, noise, seed
         self.rng = generator(seed, Stream.CANCELLING, 1)
         self.left = MOST
+        #: Blocks whose differences are not those of noise.
+        self.borne_out = set[int]()
         #: Whether no operation of the loss was rounded at random when that was tried.
         self.unrounded = False
         self._own: dict[int, Floats] | None = None
@@ -198,6 +247,8 @@ class _Look:
                     f"is off; {ADVICE}"
                 )
             small = relative_gap(row, self.target, self.g) <= SMALL
+            if row.numeric != 0 and block in self.borne_out:
+                return ""
             if small and self.unrounded and self._by_moves(row, block):
                 self._widen(row, block)
                 return (
@@ -233,12 +284,13 @@ class _Look:
     def calm(self, row: Row, block: int) -> bool:
         """Whether the loss rounds by far less than a step of a row's error changes it.
 
-        A step of the size of the parameters tells, unless differences are exactly zero; where
+        A step of the size of the parameters tells, or that of a difference along a direction where
+        it is far narrower, unless differences are exactly zero; where
         arrays that round at random are not taken nothing else can.
         """
         if row.numeric == 0:
             return False
-        if row.check is None and not row.probes:
+        if block in self.borne_out or (row.check is None and not row.probes):
             return True
         vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
         h, values = np.array([[scale]]), []
@@ -258,7 +310,10 @@ class _Look:
             return True
         self.unrounded = not source.used
         spread = abs(values[0] - values[1])
-        return spread <= abs(row.analytic - row.numeric) * scale / FAR
+        # on steps of a difference as narrow as those of the loss its noise is not seen
+        steps = [p.estimate.step for p in row.probes if p.ratio > 1]
+        step = min([scale / FAR, *(h for h in steps if h > 0)])
+        return spread <= abs(row.analytic - row.numeric) * step
 
     def _step_beyond(self, row: Row, block: int) -> float:
         """The steps in which a flat loss changes with moves far above the size of a parameter.
@@ -280,20 +335,27 @@ class _Look:
         return 0.0
 
     def _by_moves(self, row: Row, block: int) -> bool:
-        """Whether noise of the loss at large steps, over the step, explains the error of a row.
+        """Whether noise of the loss at most of some large steps, over the step, explains an error.
 
         Its values at equal distances about the end of a step tell it without its operations: what
         is added to a parameter rounds moves below its own unit away, and larger ones show it.
         """
         vectors, _, scale = looked_at(row, block, self.target, self.g, self.seed)
-        lines, errors = self.target.lines(block, vectors[:1]), list[float]()
+        lines, gap = self.target.lines(block, vectors[:1]), abs(row.analytic - row.numeric)
+        explaining = others = 0
         for step in scale * ENDS:
             sigma = 0.0
             for distance in APART:
                 moves = step * (1 + distance * (np.arange(10) - 4.5))
                 sigma = max(sigma, float(noisy_level(lines(moves[:, None])[:, 0])))
-            errors.append(SPREADS * sigma / step)
-        return bool(abs(row.analytic - row.numeric) <= np.median(errors))
+                if gap <= SPREADS * sigma / step:
+                    explaining += 1
+                    break
+            else:
+                others += 1
+            if 2 * max(explaining, others) > ENDS.size:
+                break
+        return explaining > others
 
     def _by_gradient(self, row: Row, block: int) -> bool:
         """Whether random rounding moves the gradient by what it is off.

@@ -6,7 +6,6 @@ import functools
 import random
 import sys
 import types
-import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..streams import array_checksum
+
 __all__ = ["checksum", "differing", "generators", "sharing"]
 
 Array = NDArray[Any]
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
 MOST_OBJECTS, DEEPEST, MOST_ITEMS = 2000, 8, 256
-#: Bytes from which the words of an array are summed: in so many places, a prime number so that no
-#: shift by a row maps places on themselves, of so many rows at once; and the bits below the upper.
-LONG, WORDS, AT_ONCE, UPPER = 2**16, 1021, 32, np.uint64(11)
 #: Whose functions and classes hold no data of the user (a user's own module may be called `test`).
 _LIBRARIES = frozenset(
     {
@@ -54,14 +52,14 @@ def generators() -> dict[str, Any]:
     """The states of the global random number generators."""
     kind, keys, at, *rest = np.random.get_state()  # noqa: NPY002
     found: dict[str, Any] = {
-        "random numpy": (kind, _crc(np.asarray(keys)), at, *rest),
+        "random numpy": (kind, array_checksum(np.asarray(keys)), at, *rest),
         "random python": hash(random.getstate()),
     }
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         state = getattr(getattr(torch, "random", None), "get_rng_state", None)
         if state is not None:
-            found["random torch"] = _crc(state().numpy())
+            found["random torch"] = array_checksum(state().numpy())
     return found
 
 
@@ -88,7 +86,7 @@ def checksum(root: Any, name: str = "", seen: set[int] | None = None) -> dict[st
             seen.add(id(item))
             if kind == "array":
                 if item.dtype.kind != "O":
-                    found[path] = item.shape, item.dtype.str, _crc(item)
+                    found[path] = item.shape, item.dtype.str, array_checksum(item)
             elif kind == "tensor":
                 found[path] = _of_tensor(item)
             elif kind == "generator":
@@ -135,32 +133,13 @@ def _known_kind(of: type) -> str:
     return "closed" if root in _CLOSED else "object"
 
 
-def _crc(array: Array) -> int:
-    """A checksum of the bytes: of long arrays that of sums of words, which take a tenth as long.
-
-    Sums of a word in its place, and of its upper part: a change of all signs, which adds the same
-    to every word, may leave the first as they are.
-    """
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    if flat.size < LONG:
-        return zlib.crc32(flat.data)
-    whole = flat.size // (8 * WORDS) * WORDS
-    words = flat[: 8 * whole].view(np.uint64).reshape(-1, WORDS)
-    found = zlib.crc32(flat[8 * whole :].data)
-    for k in range(0, len(words), AT_ONCE):
-        part = words[k : k + AT_ONCE]
-        found = zlib.crc32(np.add.reduce(part, axis=0).data, found)
-        found = zlib.crc32(np.add.reduce(part >> UPPER, axis=0).data, found)
-    return found
-
-
 def _of_tensor(tensor: Any) -> Any:
     try:
         held = tensor.detach()
         try:
-            content = _crc(held.numpy())
+            content = array_checksum(held.numpy())
         except (RuntimeError, TypeError):  # of another device, or a format that NumPy has not
-            content = zlib.crc32(_bytes(held.cpu().contiguous()).data)
+            content = array_checksum(_bytes(held.cpu().contiguous()))
         own = tuple(held.shape), held.dtype, content
         grad = tensor.grad if tensor.is_leaf else None
         return own if grad is None else (own, _of_tensor(grad))

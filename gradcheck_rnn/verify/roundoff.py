@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..streams import Stream, generator
 from .oracle.noise import shown_eps
 from .repeats import REORDERED, differ
-from .scales import SMALL, norm_of
+from .scales import LARGE, SMALL, norm_of, squares_of
 from .target import Target
 
 __all__ = [
@@ -154,14 +154,16 @@ def measure_gradient_roundoff(
         for i, g in here.items():
             leaf = np.finfo(target.tree.leaves[i].dtype)
             eps[i] = max(float(leaf.eps), shown, float(np.finfo(np.float64).eps))
-            samples[i] = np.array([d[i] for d in deviations]).reshape(-1, *g.shape)
+            one = len(deviations) == 1
+            samples[i] = deviations[0][i][None] if one else np.array([d[i] for d in deviations])
+            samples[i] = samples[i].reshape(-1, *g.shape)
             bounds[i] = np.abs(g)
             bounds[i] *= UNITS * eps[i]
             # one neighbour alone says nothing of what is typical
-            if len(deviations) > 1 and samples[i].any():
+            if not one and samples[i].any():
                 bounds[i] += SPREADS * _spread(samples[i], g, target.reach(i), eps[i])
             tiny[i] = float(leaf.smallest_subnormal)
-            bounds[i] += UNITS * tiny[i] * (g != 0)
+            bounds[i] += UNITS * tiny[i] if g.all() else UNITS * tiny[i] * (g != 0)
     return GradientRoundoff(bounds, samples, eps, repeats, tiny)
 
 
@@ -197,11 +199,7 @@ def _steady(
     found = target.gradient_at(leaves)
     with np.errstate(all="ignore"):
         moved = {i: found[i] - g for i, g in here.items()}
-    # no square is more than the sum of all
-    far = [
-        i for i, gap in moved.items()
-        if not (np.vdot(gap, gap) <= most[i] ** 2 > SMALL or _largest(gap) <= most[i])
-    ]  # fmt: skip
+        far = [i for i, gap in moved.items() if not _within(gap, most[i])]
     if far:
         again = target.gradient_at(leaves)
         for i in here:
@@ -209,6 +207,13 @@ def _steady(
                 unsteady(target, i)
         moved |= {i: _finite(moved[i]) for i in far}
     return moved
+
+
+def _within(gap: Floats, most: float) -> bool:
+    """Whether no entry exceeds `most` in size; one that is no number does."""
+    square = most * most
+    # no square is more than the sum of all; sums that leave the range of numbers say nothing
+    return bool(SMALL < square < LARGE and squares_of(gap) <= square) or _largest(gap) <= most
 
 
 def _largest(x: Floats) -> float:
@@ -279,7 +284,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
 def noisy_level(values: Floats) -> Floats:
     """Noise level of (n, *shape) equispaced values; zero where their differences are a signal's."""
     fifth, sixth = (noise_level(values, order) for order in (5, 6))
-    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) | _smooth(values, 6))
     return np.where(noisy, sixth, 0.0)
 
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sizes", "all_finite", "norm_of", "reach_of", "root_mean_square", "scale_of"]
+__all__ = [
+    "Sizes", "all_finite", "norm_of", "reach_of", "root_mean_square", "scale_of", "squares_of"
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 #: Share of a leaf's size below which an entry has a size of its own.
@@ -28,13 +30,15 @@ def all_finite(x: NDArray[np.floating]) -> bool:
     return (x.size < FEW and math.isfinite(np.vdot(x, x))) or bool(np.isfinite(x).all())
 
 
-def norm_of(x: Floats) -> float:
-    """The Euclidean norm of numbers whose squares may overflow; infinite or no number as they.
-
-    Of long arrays without BLAS, whose threads wait for one another on a busy machine.
-    """
+def squares_of(x: Floats) -> float:
+    """The sum of squares; of long arrays without BLAS, whose threads wait for one another."""
     flat = x.reshape(-1)
-    squares = float(np.vdot(x, x) if x.size < FEW else np.einsum("i,i", flat, flat))
+    return float(np.vdot(flat, flat) if x.size < FEW else np.einsum("i,i", flat, flat))
+
+
+def norm_of(x: Floats) -> float:
+    """The Euclidean norm of numbers whose squares may overflow; infinite or no number as they."""
+    squares = squares_of(x)
     if SMALL < squares < LARGE:
         return math.sqrt(squares)
     top = float(np.max(np.abs(x), initial=0.0))
@@ -64,7 +68,9 @@ def reach_of(leaf: NDArray[np.floating], scale: float | None = None) -> Floats:
     scale = scale_of(leaf) if scale is None else scale
     own = np.abs(leaf).astype(np.float64, copy=False)
     small = own < APART * scale
-    return np.where(small & (own > 0), own, scale) if small.any() else np.full(leaf.shape, scale)
+    if not small.any():
+        return np.broadcast_to(np.float64(scale), leaf.shape)  # read alone: no memory is taken
+    return np.where(small & (own > 0), own, scale)
 
 
 class Sizes:
@@ -91,5 +97,6 @@ class Sizes:
     def alike(self, i: int) -> bool:
         """Whether all entries of a leaf have one size."""
         if i not in self._alike:
-            self._alike[i] = bool((self.reach(i) == self.scale(i)).all())
+            reach = self.reach(i)
+            self._alike[i] = not any(reach.strides) or bool((reach == self.scale(i)).all())
         return self._alike[i]

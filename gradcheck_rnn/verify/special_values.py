@@ -27,6 +27,11 @@ def symmetric(leaf: Array) -> bool:
     return square and bool(np.array_equal(leaf, np.swapaxes(leaf, -1, -2)))
 
 
+def _constant(leaf: Array) -> bool:
+    """Whether all entries are equal."""
+    return bool(leaf.flat[0] == leaf.flat[-1] and np.all(leaf == leaf.flat[0]))
+
+
 def moved_off(
     leaf: Array, gradient: Array, rng: np.random.Generator, *, positive: bool
 ) -> Array | None:
@@ -44,9 +49,11 @@ def moved_off(
     positive
         Move zeros up alone, and by less.
     """
-    exact = (leaf == 0) | (np.abs(leaf) == 1)
-    if leaf.size > 1 and (symmetric(leaf) or np.all(leaf == leaf.flat[0])):
+    exact = (leaf == 0) | (leaf == 1) | (leaf == -1)
+    if leaf.size > 1 and (symmetric(leaf) or _constant(leaf)):
         exact = np.ones_like(exact)
+    if not exact.any():
+        return None
     exact &= np.asarray(gradient) != 0
     if not exact.any():
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BORNE_OUT", "FIRST", "step_between"]
+__all__ = ["plainly_refuted", "step_between"]
 
 Floats = NDArray[np.float64]
 #: Steps at which a claim may be borne out although smaller ones deny it, in sizes of the parameter:
@@ -96,6 +96,28 @@ def step_between(
                 f"on the step at the point do not{LOST}"
             )
     return ""
+
+
+def plainly_refuted(
+    phi: Callable[[Floats], Floats],
+    scale: float,
+    base: float,
+    claim: float,
+    value: float,
+    noise: float,
+) -> bool:
+    """Whether no slope over larger steps bears a claim out, as those of a smooth function do not.
+
+    Arguments are those of `step_between`; four evaluations, three more for a slope that passes by.
+    """
+    steps = scale * np.array([side * part for part in FIRST for side in (1.0, -1.0)])
+    with np.errstate(all="ignore"):
+        slopes = (phi(steps) - base) / steps
+        far = np.abs(slopes - claim) > BORNE_OUT * abs(value - claim)
+        means = np.abs(slopes.reshape(-1, 2).mean(axis=1) - claim)
+        if not np.all(means > BORNE_OUT * abs(value - claim)):
+            return False
+    return all(_fades(phi, float(h), base, value, noise) for h in steps[~far])
 
 
 def _fades(

@@ -36,6 +36,8 @@ MOVES = (-15, -20)
 NOISES = 64.0
 #: Smaller move ÷ larger one.
 CLOSER = 0.25
+#: Part of what a block's differences add up to along a line that the line may be off from it.
+BORNE_OUT = 0.25
 #: What noise may make of a kink from `ROWS` steps, in standard deviations ÷ the smallest step.
 ROUNDING = CONFIDENCE * 5.0
 
@@ -63,6 +65,21 @@ class Survey:
     def agrees(self) -> bool:
         """Whether the gradient's derivative along the line is that of the loss."""
         return self.gap <= self.bound
+
+    def borne_out(self, g: Mapping[int, Floats], values: Mapping[int, Floats]) -> set[int]:
+        """Blocks of which the line shows the disagreements that differences of entries do.
+
+        They come from other steps, and moves of all entries at once: noise of the loss does not
+        make both say the same. `values` are the differences by leaf, NaN where they are not known.
+        """
+        with np.errstate(all="ignore"):
+            own = {
+                i: float(np.sum((values[i].reshape(g[i].shape) - g[i]) * v))
+                for i, v in self.directions.items()
+                if i in values
+            }
+        left = abs(self.value - self.claim - sum(own.values())) + self.bound
+        return {i for i, part in own.items() if left <= BORNE_OUT * abs(part)}
 
 
 def survey(

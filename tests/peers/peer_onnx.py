@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from gradcheck_rnn import Layout, Network, load
+from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
 from gradcheck_rnn.verify.harness.outputs import compare_forward
@@ -52,9 +53,10 @@ def run(kind: str, given: dict[str, Any], options: str) -> list[Any]:
 def compare(network: Any, layout: Layout, forward: Any) -> None:
     form = precision("float32")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
+    rounding = SavedRounding(network, form.eps, 3)
     for place in list(plan_points(network, 3))[:3]:
         point = ModelPoint.build(place, layout, form, subject, 3)
-        for record in compare_forward(point, subject, 3):
+        for record in compare_forward(point, subject, 3, rounding):
             assert np.all(record.ratio <= 1), (layout.name, record.user, record.ratio.max())
 
 

@@ -21,14 +21,21 @@ def wrong_in_a_row(g):
     return g | {"W": W}
 
 
+def in_plain_arrays(function):
+    """The same, of code whose operations cannot be rounded at random, as PyTorch's cannot."""
+    return lambda Q: function({k: np.array(v, subok=False) for k, v in Q.items()})
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: f, in_plain_arrays])
 @pytest.mark.parametrize("fault", [wrong_everywhere, wrong_in_a_row])
-def test_a_wrong_gradient_costs_hardly_more_than_a_right_one(fault):
+def test_a_wrong_gradient_costs_hardly_more_than_a_right_one(fault, wrapped):
     loss, gradient, P = lstm_problem(np.random.default_rng(2), T=3, B=2, p=6, d=5)
+    loss, gradient = wrapped(loss), wrapped(gradient)
     right = check_gradient(loss, gradient, P, mode="entrywise")
     wrong = check_gradient(loss, lambda Q: fault(gradient(Q)), P, mode="entrywise")
     assert right.passed
     assert wrong.verdict is Verdict.FAIL
-    assert wrong.evaluations < 1.5 * right.evaluations
+    assert wrong.evaluations <= right.evaluations + 30
     row = next(r for r in wrong.rows if r.name == "W")
     different = fault({k: np.ones_like(v) for k, v in P.items()})["W"] != 1
     assert row.failing == int(different.sum())

@@ -149,7 +149,7 @@ class _Work:
         return found, lines
 
     def _lists(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
-        if not lines:
+        if not lines or len(names_of(lines)) > MOST_AT_ONCE:
             yield _List(self.whole)
             return
         several = len(lines[0].names) > 1

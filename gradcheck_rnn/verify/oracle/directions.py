@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-import zlib
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...streams import array_checksum
 
 __all__ = ["beta_regularised", "content_seed", "draw_direction", "fresh_seed", "miss_probability"]
 
@@ -27,8 +28,10 @@ def content_seed(arrays: Iterable[NDArray[np.generic]]) -> int:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(str((array.shape, array.dtype.str)).encode())
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        digest.update(content if content.nbytes < LARGE else zlib.crc32(content).to_bytes(4, "big"))
+        if array.nbytes < LARGE:
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        else:
+            digest.update(array_checksum(array).to_bytes(4, "big"))
     return int.from_bytes(digest.digest()[:6], "big")
 
 

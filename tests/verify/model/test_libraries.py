@@ -11,6 +11,7 @@ import pytest
 from gradcheck_rnn import api
 from gradcheck_rnn.errors import UsageError
 from gradcheck_rnn.verify.diagnosis import check_model
+from gradcheck_rnn.verify.diagnosis.rounding import SavedRounding
 from gradcheck_rnn.verify.harness import ready
 from gradcheck_rnn.verify.harness.arrays import make_arrays, precision, to_numpy
 from gradcheck_rnn.verify.harness.modelpoint import ModelPoint
@@ -153,9 +154,10 @@ def stacked_lstm(x: Any, h0: Any, c0: Any, W: Any, b: Any) -> Any:
 def test_the_equations_of_a_convention_are_its_layout(layout: str, cell: str, forward: Any) -> None:
     network, form = api.load(cell), precision("float64")
     subject = Subject(forward, lambda *_: {}, None, None, make_arrays("numpy", form), form)
+    rounding = SavedRounding(network, form.eps, 3)
     for place in list(plan_points(network, 3))[:3]:
         point = ModelPoint.build(place, ready(layout), form, subject, 3)
-        for record in compare_forward(point, subject, 3):
+        for record in compare_forward(point, subject, 3, rounding):
             assert np.all(record.ratio <= 1), (layout, record.user)
 
 
@@ -167,7 +169,8 @@ def test_a_wrong_gate_order_is_seen_in_the_forward_pass() -> None:
         {**layout.parameters, "kernel": "[U_f; U_i; U_c; U_o].T"}, layout.inputs, layout.outputs
     )
     point = ModelPoint.build(next(plan_points(network, 3)), wrong, form, subject, 3)
-    assert any(np.any(r.ratio > 1) for r in compare_forward(point, subject, 3))
+    rounding = SavedRounding(network, form.eps, 3)
+    assert any(np.any(r.ratio > 1) for r in compare_forward(point, subject, 3, rounding))
 
 
 def test_arrays_of_other_libraries_come_back_by_dlpack() -> None:
