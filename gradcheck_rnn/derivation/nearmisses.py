@@ -56,8 +56,9 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
     """Words and terms one change away from a derived one, whether anybody writes such or not.
 
     In one place, or in all places of a value: any value or parameter of that shape at the steps
-    around, another operation, a value's square, reciprocal, sign or complement, what lies within a
-    function. Thousands for a cell, so they are for lines that are known to be wrong.
+    around, another adjoint or the sum of two, another operation, a value's square, reciprocal, sign
+    or complement, what lies within a function. Thousands for a cell, so they are for lines that are
+    known to be wrong.
     """
     whole = to_text(edge.pullback)
     for term in _other_slopes(edge):
@@ -100,11 +101,12 @@ def _instead_of(
     """What may stand in a node's place, of its own shape."""
     if isinstance(node, Sym):
         key = node.shape, node.heads
-        others = (
-            [a for a in adjoints if (a.shape, a.heads) == key] if node.mark else values.get(key, [])
-        )
-        yield from (s for s in others if s != node)
-        if not node.mark:
+        if node.mark:
+            alike = [a for a in adjoints if (a.shape, a.heads) == key]
+            yield from (a for a in alike if a != node)
+            yield from (Plus(a, b) for a, b in combinations(alike, 2))
+        else:
+            yield from (s for s in values.get(key, []) if s != node)
             yield from _made_of(node)
     elif isinstance(node, Hadamard):
         for a, b in combinations(node.operands, 2):
