@@ -21,6 +21,7 @@ __all__ = [
     "is_blamed",
     "moved_out",
     "of_domain",
+    "of_users_code",
     "tell_moved",
 ]
 
@@ -88,6 +89,11 @@ def blame(error: BaseException) -> None:
 def is_blamed(error: BaseException) -> bool:
     """Whether `blame` was called with it."""
     return getattr(error, _BLAMED, False) is True
+
+
+def of_users_code(error: BaseException) -> bool:
+    """Whether code under test raised it, or has given what it must not; all others are our own."""
+    return is_blamed(error) or isinstance(error, GradcheckError)
 
 
 def of_domain(error: BaseException) -> bool:

@@ -26,6 +26,7 @@ from .fallback import use_fallback_oracles
 from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
 from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
 from .kinked import judge_kinks, settle_beside_kinks
+from .known import KnownLoss
 from .offered import offers_derivatives
 from .onesided import worth
 from .options import check_options
@@ -146,6 +147,7 @@ def check_gradient(
     report, target = _checked(
         loss, gradient, parameters, mode=mode, seed=seed, budget=budget, select=select,
         resolve=resolve, unit=unit, repeats=repeats, workers=workers, title=title,
+        in_place=not isinstance(loss, KnownLoss),
     )  # fmt: skip
     look_with_zeros(report, target, check_point)
     return report
@@ -174,6 +176,7 @@ def _checked(
     title: str = "gradient check",
     nouns: Nouns = LOSS_AND_GRADIENT,
     beside: bool = True,
+    in_place: bool = False,
 ) -> tuple[Report, Target]:
     blocks = selected(tree := Tree.of(parameters), select)
     target = Target(loss, gradient, tree, blocks, Budget(budget), max(unit, tree.unit), nouns)
@@ -195,7 +198,7 @@ def _checked(
         else:
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        finish(target, report)
+        finish(target, report, in_place=in_place)
         blind = report.verdict is Verdict.UNDECIDED and any(r.without_value for r in report.rows)
         if blind and target.outside is not None:
             raise target.outside

@@ -21,7 +21,14 @@ from .known import tells
 from .oracle.differences import Ladder, start_exponent
 from .oracle.lattice import SPACING_SIGMA, find_lattice
 from .oracle.noise import Noise
-from .oracle.random_rounding import Counted, Opposed, Uniform, rounded_at_random, spread_of_rounding
+from .oracle.random_rounding import (
+    Counted,
+    Opposed,
+    Uniform,
+    followed,
+    rounded_at_random,
+    spread_of_rounding,
+)
 from .outcome import Report
 from .probes import direction
 from .roundoff import GradientRoundoff, noisy_level
@@ -84,15 +91,28 @@ def gradient_rounding(
     None where the operations are not those of arrays (C, or Python's numbers). Raises what a
     gradient raises that cannot carry such arrays.
     """
-    found, source = list[dict[int, Floats]](), Counted(rng)
-    for _ in range(draws):
-        if found and not source.used:
-            return None
-        leaves = [
-            rounded_at_random(x, source) if x.dtype.kind == "f" else x for x in target.tree.leaves
-        ]
-        with np.errstate(all="ignore"):
-            found.append(target.gradient(leaves))
+    found = _drawn(target, g, Counted(rng), draws)
+    if found is None:  # it takes plain arrays of what it is given
+        found = _drawn(_Followed(target, source := Counted(rng)), g, source, draws)
+    return found
+
+
+def _drawn(
+    target: Target, g: dict[int, Floats], source: Counted, draws: int
+) -> dict[int, Floats] | None:
+    found = list[dict[int, Floats]]()
+    try:
+        for _ in range(draws):
+            if found and (source.left or not source.used):
+                return None
+            leaves = [
+                rounded_at_random(x, source) if x.dtype.kind == "f" else x
+                for x in target.tree.leaves
+            ]
+            with np.errstate(all="ignore"):
+                found.append(target.gradient(leaves))
+    finally:
+        source.over = True
     return {
         i: SPREADS * np.max([np.abs(other[i] - own) for other in found], axis=0)
         for i, own in g.items()
@@ -169,9 +189,22 @@ class _Rounded(Target):
         )  # fmt: skip
         self.rng, self.base, self.value_eps = rng, target.base, target.value_eps
 
-    def raw(self, leaves: Sequence[NDArray[Any]]) -> Any:
+    def raw(self, leaves: Sequence[NDArray[Any]], arguments: Any = None) -> Any:
         given = [rounded_at_random(x, self.rng) if x.dtype.kind == "f" else x for x in leaves]
         return np.array(super().raw(given), subok=False)
+
+
+class _Followed(Target):
+    """The same functions, in whose conversions of arrays and new ones rounding is not lost."""
+
+    def __init__(self, target: Target, source: Counted) -> None:
+        loss, gradient = target.loss, target.gradient_function
+        super().__init__(
+            loss if gradient is not None else followed(loss, source),
+            None if gradient is None else followed(gradient, source),
+            target.tree, target.select, target.budget, target.unit, target.nouns,
+        )  # fmt: skip
+        self.gradients = target.gradients
 
 
 class _Look:
@@ -251,7 +284,8 @@ class _Look:
     def calm(self, row: Row, block: int) -> bool:
         """Whether the loss rounds by far less than a step of a row's error changes it.
 
-        A step of the size of the parameters tells, unless differences are exactly zero; where
+        A step of the size of the parameters tells, or that of a difference along a direction where
+        it is far narrower, unless differences are exactly zero; where
         arrays that round at random are not taken nothing else can.
         """
         if row.numeric == 0:
@@ -276,7 +310,10 @@ class _Look:
             return True
         self.unrounded = not source.used
         spread = abs(values[0] - values[1])
-        return spread <= abs(row.analytic - row.numeric) * scale / FAR
+        # on steps of a difference as narrow as those of the loss its noise is not seen
+        steps = [p.estimate.step for p in row.probes if p.ratio > 1]
+        step = min([scale / FAR, *(h for h in steps if h > 0)])
+        return spread <= abs(row.analytic - row.numeric) * step
 
     def _step_beyond(self, row: Row, block: int) -> float:
         """The steps in which a flat loss changes with moves far above the size of a parameter.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .guard import STATE, close, unsteady_loss
+from ..errors import of_users_code
+from .guard import STATE, close, remembers_arrays, unsteady_loss
+from .in_place import Held, beside
 from .outcome import Report
 from .steadiness import tell_drift
 from .target import Target
@@ -16,19 +15,17 @@ from .verdict import Verdict
 
 __all__ = ["check_returned_value", "finish"]
 
-Array = NDArray[Any]
 Floats = NDArray[np.float64]
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
-#: Relative distance of a point at which the loss is called before the gradient at the given one.
-BESIDE = 2.0**-8
 
 
-def finish(target: Target, report: Report) -> None:
+def finish(target: Target, report: Report, *, in_place: bool = False) -> None:
     """Call both functions a last time at the point: they must give what they gave at first.
 
     The gradient after the loss at another point, unless rows fail while the loss is steady; the
-    loss in arrays that are changed in place in between, as optimisers do.
+    loss in arrays that are changed in place in between, as optimisers do. With `in_place` the
+    gradient, too, which costs one more call of it.
     """
     target.compare_kept()
     if target.budget.overrun:
@@ -37,21 +34,38 @@ def finish(target: Target, report: Report) -> None:
         tell_drift(target, report)
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
-    held, allowed = _Held(target.tree.leaves), NOISES * report.noise
+    try:
+        _call_again(target, report, in_place)
+    finally:
+        target.held.here()
+
+
+def _call_again(target: Target, report: Report, in_place: bool) -> None:
+    held, allowed = target.held, NOISES * report.noise
     failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-    target.raw(held.beside())
-    again = None if failed else target.gradient(target.tree.leaves)
-    now = target.scalar(target.raw(held.here()))
-    if again is None:
-        if close(now, target.base, target.value_eps, allowed):
-            return
-        target.raw(held.beside())
+    before = _loss(target, held.beside())
+    stale = again = None
+    if not failed and in_place:
+        stale = _gradient_beside(target, held)
+    elif not failed:
         again = target.gradient(target.tree.leaves)
-    same, steady = close(now, target.base, target.value_eps, allowed), target.steady(again)
+    now = _loss(target, held.here())
+    same = close(now, target.base, target.value_eps, allowed)
+    if failed and same:
+        return
+    if again is None:
+        target.raw(beside(target.tree, 2))
+        again = target.gradient_in(held) if in_place else target.gradient(target.tree.leaves)
+    steady = target.steady(again)
     if same and steady:
         return
     found = len(target.findings)
-    _tell_state(target, allowed)
+    if not same and now == before:
+        target.note(remembers_arrays(target.nouns.loss))
+    elif not steady and stale is not None and _equal(again, stale):
+        target.note(remembers_arrays(target.nouns.gradient))
+    else:
+        _tell_state(target, allowed, in_place)
     if len(target.findings) > found or any(f.kind == "unsteady" for f in target.findings):
         return
     if not same:  # once, and not again
@@ -60,9 +74,28 @@ def finish(target: Target, report: Report) -> None:
         _tell_unsteady(target)
 
 
-def _tell_state(target: Target, allowed: float) -> None:
+def _loss(target: Target, held: Held) -> float:
+    """The loss of arrays as they are now."""
+    return target.scalar(target.raw(held.leaves, held.arguments()))
+
+
+def _gradient_beside(target: Target, held: Held) -> dict[int, Floats] | None:
+    """The gradient of arrays at another point; None where the function raises there."""
+    try:
+        return target.gradient_in(held)
+    except Exception as error:
+        if not of_users_code(error):
+            raise
+        return None
+
+
+def _equal(a: dict[int, Floats], b: dict[int, Floats]) -> bool:
+    return all(np.array_equal(g, b[i]) for i, g in a.items())
+
+
+def _tell_state(target: Target, allowed: float, in_place: bool) -> None:
     """Say which of both functions gives something else now, and after what."""
-    now = target.evaluate(target.tree.leaves)
+    held, now = target.held, target.evaluate(target.tree.leaves)
     if not close(now, target.base, target.value_eps, allowed):
         target.find(
             "state",
@@ -74,11 +107,17 @@ def _tell_state(target: Target, allowed: float) -> None:
     if known & {"unsteady", "not-finite"}:
         return
     again = target.gradient(target.tree.leaves)
-    if not target.steady(again) and "nondeterministic-gradient" not in known:
-        _tell_unsteady(target)
-    elif target.gradient_function is not None and not target.steady(
-        _after_the_loss(target, allowed)
-    ):
+    if not target.steady(again):
+        if "nondeterministic-gradient" not in known:
+            _tell_unsteady(target)
+        return
+    _loss(target, held.beside())
+    if not close(_loss(target, held.here()), target.base, target.value_eps, allowed):
+        target.note(remembers_arrays(target.nouns.loss))
+    if target.gradient_function is None:
+        return
+    target.raw(beside(target.tree, 2))
+    if not target.steady(target.gradient(target.tree.leaves)):
         loss = target.nouns.loss
         target.find(
             "state",
@@ -87,6 +126,10 @@ def _tell_state(target: Target, allowed: float) -> None:
             "own argument within it",
             fatal=True,
         )
+    elif in_place:
+        _gradient_beside(target, held.beside())
+        if not target.steady(target.gradient_in(held.here())):
+            target.note(remembers_arrays(target.nouns.gradient))
 
 
 def _tell_unsteady(target: Target) -> None:
@@ -96,49 +139,6 @@ def _tell_unsteady(target: Target) -> None:
         f"{target.nouns.loss} is not: {target.nouns.gradient} {STATE}, or fix its seed",
         fatal=True,
     )
-
-
-def _after_the_loss(target: Target, allowed: float) -> dict[int, Floats]:
-    """The gradient at the point, after the loss in arrays that were at another one nearby.
-
-    What remembers arrays by `id` gives what it gave before.
-    """
-    held = _Held(target.tree.leaves)
-    target.raw(held.beside())
-    now = target.scalar(target.raw(held.here()))
-    if not close(now, target.base, target.value_eps, allowed):
-        target.find(
-            "state",
-            f"{target.nouns.loss} gives {now:.9g} after its arguments were changed in place, and "
-            f"{target.base:.9g} for other arrays of the same content: does it remember arrays by "
-            "their id? Compare contents",
-            fatal=True,
-        )
-    target.raw(held.beside())
-    return target.gradient(target.tree.leaves)
-
-
-class _Held:
-    """Arrays of one identity that hold the point, or another one nearby."""
-
-    def __init__(self, leaves: Sequence[Array]) -> None:
-        self.leaves = leaves
-        self.held = [
-            np.empty(x.shape, x.dtype) if x.dtype.kind == "f" else x.copy() for x in leaves
-        ]
-
-    def here(self) -> list[Array]:
-        """At the point."""
-        for array, x in zip(self.held, self.leaves, strict=True):
-            array[...] = x
-        return self.held
-
-    def beside(self) -> list[Array]:
-        """At the other one."""
-        for array, x in zip(self.held, self.leaves, strict=True):
-            if x.dtype.kind == "f":
-                np.multiply(x, x.dtype.type(1 + BESIDE), out=array)
-        return self.held
 
 
 def check_returned_value(target: Target) -> None:

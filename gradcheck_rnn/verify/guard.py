@@ -49,6 +49,8 @@ __all__ = [
     "fails_on_misbehaviour",
     "keeps_state",
     "listed",
+    "remembers_arrays",
+    "strided_cotangents",
     "unsteady_loss",
 ]
 
@@ -109,9 +111,19 @@ def _stay(who: str, raised: BaseException) -> None:
         raise UserCodeError(text, "exits") from raised
 
 
-def call_at(who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence[Array]) -> Any:
-    """As `call`, at a point that a check has chosen; what it raises says how far that has moved."""
-    arguments = tree.arguments(leaves)
+def call_at(
+    who: str,
+    function: Callable[..., Any],
+    tree: Tree,
+    leaves: Sequence[Array],
+    arguments: tuple[Any, ...] | None = None,
+) -> Any:
+    """As `call`, at a point that a check has chosen; what it raises says how far that has moved.
+
+    `arguments`, where they are given, have the `leaves` in them.
+    """
+    if arguments is None:
+        arguments = tree.arguments(leaves)
     try:
         return function(*arguments)
     except BaseException as raised:  # nothing here may end the process
@@ -189,6 +201,13 @@ def changed_cotangents() -> Finding:
     return Finding("mutated-cotangent", text, fatal=True)
 
 
+def strided_cotangents(names: str = "", kind: str = "a view") -> Finding:
+    """Backward reads cotangents as if they lay in memory in the order of their axes."""
+    of = f" of {names}" if names else ""
+    text = f"backward gives another gradient{of} for cotangents that are not contiguous ({kind})"
+    return Finding("strided-cotangent", text, fatal=True)
+
+
 def changed_cache(*, fatal: bool = False) -> Finding:
     """A second call of backward with the cache of one forward pass gives something else."""
     text = "backward changes the cache; a second call would differ"
@@ -205,6 +224,16 @@ def unsteady_loss(first: Any, again: Any, who: str) -> Finding:
         "agree, some do not. A race, memory that was not initialised, or state kept between calls?"
     )
     return Finding("unsteady-loss", text, fatal=True)
+
+
+def remembers_arrays(who: str) -> Finding:
+    """A function takes arrays that were written to for what they were."""
+    text = (
+        f"{who} gives for arrays that were changed in place, as an optimiser changes them, another "
+        "result than for new arrays of that content: it knows them again by id, address or "
+        "reference. Compare contents"
+    )
+    return Finding("state", text, fatal=True)
 
 
 def changed_data(who: str, names: Sequence[str], reader: str) -> UserCodeError:
@@ -272,11 +301,16 @@ class UserCode:
             self.findings.append(finding)
 
     def at(
-        self, who: str, function: Callable[..., Any], tree: Tree, leaves: Sequence[Array]
+        self,
+        who: str,
+        function: Callable[..., Any],
+        tree: Tree,
+        leaves: Sequence[Array],
+        arguments: tuple[Any, ...] | None = None,
     ) -> Any:
         """As `call_at`, but `NOWHERE` where a step has left the domain; the other steps decide."""
         try:
-            return call_at(who, function, tree, leaves)
+            return call_at(who, function, tree, leaves, arguments)
         except Exception as error:
             if not moved_out(error):
                 raise

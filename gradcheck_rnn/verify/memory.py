@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reused", "laid_out", "moved_array", "same_or_copy", "same_values"]
+__all__ = ["Reused", "laid_out", "moved_array", "same_or_copy", "same_values", "viewed_in_part"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -56,8 +56,11 @@ class Reused:
         return None
 
     def copy(self, i: int, array: Array) -> Array:
-        """A copy in the same layout, in the memory of an earlier one where that is free."""
-        if array.nbytes < LARGE:
+        """A copy in the same layout and class, in the memory of an earlier one where that is free.
+
+        Arrays of other classes get memory of their own, which no plain ones are given later.
+        """
+        if array.nbytes < LARGE or type(array) is not np.ndarray:
             return array.copy("K")
         out = self.free(i)
         if out is None or out.dtype != array.dtype or out.strides != array.strides:
@@ -77,9 +80,17 @@ def laid_out(leaves: Sequence[Array], own: Sequence[Array]) -> list[Array]:
     found = list(leaves)
     for i, (a, b) in enumerate(zip(leaves, own, strict=True)):
         if a is not b and not b.flags.c_contiguous:
-            found[i] = np.empty_like(b, dtype=a.dtype)
-            found[i][...] = a
+            made = np.empty_like(b, dtype=a.dtype)
+            made[...] = a
+            found[i] = made if type(a) is type(b) else _as_subclass(made, a)
     return found
+
+
+def _as_subclass(array: Array, like: Array) -> Array:
+    """A view of an array in the class of another one, with the attributes of that."""
+    view = array.view(type(like))
+    view.__array_finalize__(like)
+    return view
 
 
 def same_values(a: Array, b: Array) -> bool:
@@ -104,3 +115,10 @@ def moved_array(leaf: Array, step: float, direction: Floats, out: Array | None =
         return np.asarray(leaf + moved).astype(leaf.dtype, copy=False)
     moved += leaf
     return moved if same else moved.astype(leaf.dtype)
+
+
+def viewed_in_part(array: Array) -> Array:
+    """The same numbers as a view: its axes lie in the reverse order, and only in part of memory."""
+    around = np.zeros((*array.shape[::-1], 2), array.dtype)
+    around[..., 0] = array.T
+    return around[..., 0].T

@@ -292,7 +292,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
 def noisy_level(values: Floats) -> Floats:
     """Noise level of (n, *shape) equispaced values; zero where their differences are a signal's."""
     fifth, sixth = (noise_level(values, order) for order in (5, 6))
-    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) | _smooth(values, 6))
     return np.where(noisy, sixth, 0.0)
 
 

@@ -20,13 +20,14 @@ from .guard import (
     call,
     call_at,
     close,
-    coarse_gradient,
     keeps_state,
 )
+from .in_place import Held
 from .known import tells
 from .memory import Reused, laid_out, moved_array, same_or_copy
 from .oracle.line_functions import Lines
-from .reachable import differing, sharing
+from .reachable import differing
+from .returned import coarse_formats, is_pair, shared_memory
 from .scales import Sizes, all_finite
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
 from .verdict import Finding
@@ -35,6 +36,7 @@ __all__ = ["Budget", "Target"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Arguments = tuple[Any, ...]
 #: Calls of the loss after which the arguments that did not move are compared with the originals.
 COMPARED_EVERY = 64
 
@@ -89,7 +91,8 @@ class Target(UserCode):
         sizes = Sizes(tree.leaves)
         self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
-        self._kept = [leaf.copy("K") for leaf in tree.leaves]
+        #: Given for what has not moved; the gradient gets them at the end of a check alone.
+        self.held = Held(tree)
         self._first: dict[int, Floats] | None = None
         self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()
@@ -117,10 +120,10 @@ class Target(UserCode):
         """Note something once."""
         self.note(Finding(kind, message, fatal))
 
-    def raw(self, leaves: Sequence[Array]) -> Any:
-        """What the loss returns at `leaves`, which it may keep and change."""
+    def raw(self, leaves: Sequence[Array], arguments: Arguments | None = None) -> Any:
+        """What the loss returns at `leaves`, or `arguments` that hold them; it may change both."""
         self.budget.spend(1)
-        value = self.at(self.nouns.loss, self.loss, self.tree, leaves)
+        value = self.at(self.nouns.loss, self.loss, self.tree, leaves, arguments)
         self.evaluations += 1
         if self.gradient_function is None and value is not NOWHERE:
             if not isinstance(value, tuple) or len(value) != 2:
@@ -155,7 +158,7 @@ class Target(UserCode):
 
         What is `fresh` was made for this call, and needs a copy only where it is compared.
         """
-        own, kept, calls = self.tree.leaves, self._kept, self.evaluations
+        own, kept, calls = self.tree.leaves, self.held.leaves, self.evaluations
         leaves, watched = (
             laid_out(leaves, own),
             calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0,
@@ -189,7 +192,7 @@ class Target(UserCode):
 
     def compare_kept(self) -> None:
         """Compare the arguments that were given again and again with the originals."""
-        self._compare(self._kept, self.tree.leaves, self.nouns.loss)
+        self._compare(self.held.leaves, self.tree.leaves, self.nouns.loss)
 
     def _noticed(self) -> tuple[list[Finding], bool, float]:
         """In a fork: what it has noticed, for `spread`."""
@@ -208,7 +211,7 @@ class Target(UserCode):
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         if not self.unchanged(who, self.tree.names, now, before):
-            self._kept = [leaf.copy("K") for leaf in self.tree.leaves]
+            self.held = Held(self.tree)
 
     def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
@@ -238,15 +241,33 @@ class Target(UserCode):
 
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """As `gradient_at`, without a comparison with earlier calls."""
-        self.budget.spend()
         copies = [self._used.copy(i, x) for i, x in enumerate(laid_out(leaves, self.tree.leaves))]
+        found = self._returned(copies)
+        if self.gradients <= WATCHED_CALLS:
+            self._compare(copies, leaves, self.nouns.gradient)
+            self._inspect(found, copies)
+        return self._copied(found, self.first if leaves is self.tree.leaves else {})
+
+    def gradient_in(self, held: Held) -> dict[int, Floats]:
+        """As `gradient`, in arrays that may have been written to since a call with them."""
+        return self._copied(self._returned(held.leaves, held.arguments()), self.first)
+
+    @staticmethod
+    def _copied(found: dict[int, Array], known: dict[int, Floats]) -> dict[int, Floats]:
+        return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
+
+    def _returned(
+        self, given: Sequence[Array], arguments: Arguments | None = None
+    ) -> dict[int, Array]:
+        """What the gradient function returns for arrays that are its own, by leaf position."""
+        self.budget.spend()
         self.gradients += 1
-        function = self.gradient_function
+        function, who = self.gradient_function, self.nouns.gradient
         if function is None:
-            raw = call_at(self.nouns.loss, self.loss, self.tree, copies)[1]
+            raw = call_at(self.nouns.loss, self.loss, self.tree, given, arguments)[1]
         else:
-            raw = call_at(self.nouns.gradient, function, self.tree, copies)
-        if function is not None and self._pairs(raw):
+            raw = call_at(who, function, self.tree, given, arguments)
+        if function is not None and is_pair(raw, self.tree):
             self.returned_value = float(np.asarray(plain(raw[0])).reshape(()))
             raw = raw[1]
         found = {i: np.asarray(g) for i, g in match_gradient(raw, self.tree, self.select).items()}
@@ -256,11 +277,14 @@ class Target(UserCode):
                     f"the gradient of '{self.tree.names[i]}' has dtype {array.dtype}; "
                     f"return floating point{_late(self.gradients - 1)}"
                 )
-        if self.gradients <= WATCHED_CALLS:
-            self._compare(copies, leaves, self.nouns.gradient)
-            self._inspect(found, copies)
-        known = self.first if leaves is self.tree.leaves else {}
-        return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
+        return found
+
+    def _inspect(self, found: dict[int, Array], copies: Sequence[Array]) -> None:
+        for finding in (
+            *coarse_formats(found, self.tree),
+            *shared_memory(found, copies, self.tree),
+        ):
+            self.note(finding)
 
     def steady(self, gradient: dict[int, Floats]) -> bool:
         """Whether the gradient at the point agrees with that of the first call there."""
@@ -303,37 +327,6 @@ class Target(UserCode):
             loss, gradient = self.nouns
             self.check_data(gradient, names, loss, lambda: self.evaluate(here), self.base, eps)
 
-    def _pairs(self, raw: Any) -> bool:
-        """Whether a gradient function returned (loss, gradients)."""
-        if not (isinstance(raw, tuple) and len(raw) == 2 and is_scalar(raw[0])):
-            return False
-        if isinstance(raw[1], dict | list | tuple):
-            return True
-        # two arrays for two parameters, the first a scalar, are gradients
-        leaves = [self.tree.leaves[i] for i in self.tree.real]
-        return not (len(leaves) == 2 and leaves[0].shape == np.shape(raw[0]))
-
-    def _inspect(self, arrays: dict[int, Any], copies: Sequence[Array]) -> None:
-        for i, array in arrays.items():
-            name, want = self.tree.names[i], self.tree.leaves[i].dtype
-            if np.finfo(array.dtype).eps > np.finfo(want).eps:
-                self.note(coarse_gradient(name, array.dtype, want))
-        shared = sharing([*arrays.values(), *copies])
-        names, count = [self.tree.names[i] for i in arrays], len(arrays)
-        for a, b in shared:
-            if a < count <= b:
-                self.find(
-                    "alias",
-                    f"the gradient of '{names[a]}' shares memory with the parameter "
-                    f"'{self.tree.names[b - count]}'; an update in place would change both",
-                )
-            elif b < count:
-                self.find(
-                    "alias",
-                    f"the gradients of '{names[a]}' and '{names[b]}' share memory; "
-                    f"scaling one in place would scale both",
-                )
-
     def lines(self, block: int, vectors: Floats | NDArray[np.intp]) -> Lines:
         """Lines through the point within one leaf.
 
@@ -363,13 +356,13 @@ class Target(UserCode):
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
 
             def run(first: int, last: int) -> Floats:
-                out, given = np.empty(last - first), self._kept.copy()
+                out, given = np.empty(last - first), self.held.leaves.copy()
                 for k, there in enumerate(moved(eps, first, last)):
                     calls = self.evaluations
                     if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
                         leaves[block] = there
                         out[k] = self.evaluate(leaves, fresh=True)
-                        given = self._kept.copy()
+                        given = self.held.leaves.copy()
                         continue
                     given[block] = there
                     raw = self.raw(given)

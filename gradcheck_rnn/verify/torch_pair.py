@@ -295,6 +295,17 @@ class TorchPair(GraphPair):
         self.runs += 1
         return own, outs
 
+    def in_place(
+        self, leaves: Sequence[Array], cotangents: Cotangents
+    ) -> tuple[list[Array], Sequence[Any]] | None:
+        """As in `GraphPair`: what an optimiser does to parameters."""
+        with self.torch.no_grad():
+            for t, new in zip(self._held, self._tensors(leaves), strict=True):
+                t.copy_(new)
+        outs = list(self._apply(self.function, "forward", self._held).values())
+        values = [to_numpy(y) for y in outs]
+        return values, self.grad(self._held, outs, cotangents, False)
+
     def _run(self, leaves: Sequence[Array]) -> Any:
         return {name: to_numpy(y) for name, y in self.forward(leaves)[1].items()}
 
@@ -304,6 +315,7 @@ class TorchPair(GraphPair):
 
     def begin(self) -> Tree:
         """Outputs; those that no gradient flows through are not probed."""
+        self._held = self._tensors(self.tree.leaves)  # before any that are freed
         outs = super().begin()
         tensors = self.forward(self.tree.leaves)[1].values()
         connected = [y.requires_grad for y in tensors]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .guard import changed_cache, close
+from .guard import changed_cache, close, remembers_arrays, strided_cotangents
 from .harness.arrays import to_numpy
 from .pairs import Cotangents, Pair
 from .verdict import Finding
@@ -57,6 +57,15 @@ class GraphPair(Pair):
         """What the library makes of some cotangents; None for inputs without a gradient."""
         raise NotImplementedError
 
+    def in_place(
+        self, leaves: Sequence[Array], cotangents: Cotangents
+    ) -> tuple[list[Array], Sequence[Any]] | None:
+        """Outputs and gradients in the inputs of the last such call, which these are written to.
+
+        None where the library has nothing that can be written to.
+        """
+        return None
+
     def protocol(self, weights: Cotangents) -> None:
         """Note what the backward function does not take."""
         look = _Look(self, weights)
@@ -65,6 +74,7 @@ class GraphPair(Pair):
         look.twice()
         look.recorded()
         look.interleaved()
+        look.rewritten()
         look.strided()
         look.turned()
         if self.freezes:
@@ -99,9 +109,9 @@ class _Look:
             unit = max(self.pair.unit, float(np.finfo(leaf.dtype).eps))
             moved = leaf * (1 + unit * rng.choice([-1.0, 1.0], size=leaf.shape))
             near.append(moved.astype(leaf.dtype))
-        here, there = self._fresh(self.weights), self._fresh(self.weights, leaves=near)
+        self.plain, there = self._fresh(self.weights), self._fresh(self.weights, leaves=near)
         rounding = []
-        for a, b, leaf in zip(here, there, self.pair.tree.leaves, strict=True):
+        for a, b, leaf in zip(self.plain, there, self.pair.tree.leaves, strict=True):
             gap = gradient_or_zeros(a, leaf).astype(np.float64) - gradient_or_zeros(b, leaf)
             rounding.append(NOISES * float(np.linalg.norm(gap.ravel())))
         return rounding
@@ -214,6 +224,28 @@ class _Look:
             )
             pair.note(Finding("interleaved", text, fatal=True))
 
+    def rewritten(self) -> None:
+        """Inputs and parameters are the tensors of an earlier call, changed in place since."""
+        pair = self.pair
+        try:
+            if pair.in_place(pair.beside(), self.weights) is None:
+                return
+            found = pair.in_place(pair.tree.leaves, self.weights)
+        except Exception:  # loud where it happens, so no wrong gradient
+            return
+        assert found is not None
+        values, grads = found
+        wrong, same = self._differing(self.plain, grads), self._same_outputs(values)
+        steady = not self._differing(self.plain, self._fresh(self.weights)) if wrong else True
+        if not same:
+            fresh = pair.forward(pair.tree.leaves)[1].values()
+            steady = steady and self._same_outputs([to_numpy(y) for y in fresh])
+        if (wrong or not same) and steady:
+            pair.note(remembers_arrays("backward" if same else "forward"))
+
+    def _same_outputs(self, values: Sequence[Array]) -> bool:
+        return close(list(values), [np.asarray(y) for y in self.pair.outs.leaves], self.pair.unit)
+
     def strided(self) -> None:
         """Gradients come in any layout: one number expanded (from a sum), or transposed."""
         constant = {k: np.full_like(w, w.flat[0]) for k, w in self.weights.items() if w.size}
@@ -232,11 +264,7 @@ class _Look:
                 self.pair.note(Finding("strided-cotangent", f"{text}: {_said(error)}"))
                 continue
             if wrong:
-                text = (
-                    f"backward gives another gradient of {self._names(wrong)} for cotangents that "
-                    f"are not contiguous ({kind})"
-                )
-                self.pair.note(Finding("strided-cotangent", text, fatal=True))
+                self.pair.note(strided_cotangents(self._names(wrong), kind))
                 return
 
     def turned(self) -> None:

@@ -228,6 +228,11 @@ class Tree:
             return dict(zip(self._keys, leaves, strict=True))
         return _rebuild(self.template, iter(leaves))
 
+    @property
+    def all_arrays(self) -> bool:
+        """Whether the structure holds arrays of NumPy's own formats only, which it is built of."""
+        return all(type(x) is np.ndarray and not _foreign(x) for x in flatten(self.template))
+
     def widened(self) -> Tree:
         """The same point in float64, in the structure of the caller's parameters."""
         leaves = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in self.leaves]

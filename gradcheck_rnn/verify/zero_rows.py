@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import of_users_code
 from ..streams import Stream, generator
 from .guard import listed
 from .known import tells
@@ -215,7 +216,7 @@ def _at(
         with np.errstate(all="ignore"):
             gradient = there.gradient(leaves)
             if not all(np.isfinite(g).all() for g in gradient.values()):
-                with_value = np.isfinite(there.value(leaves))
+                with_value = bool(np.isfinite(there.value(leaves)))
                 return "", (
                     "the gradient is not finite there" + f", {there.nouns.loss} is" * with_value
                 )
@@ -231,8 +232,10 @@ def _at(
             if bad is not None and _borne_out(there, gradient, sizes, bad, noise):
                 return _said(bad), ""
             return "", "no derivative there" if found.verdict is not Verdict.PASS else ""
-    except Exception:  # the functions may not be made for other points
-        return "", "the functions do not run there"
+    except Exception as error:
+        if not of_users_code(error):
+            raise
+        return "", "the functions do not run there"  # they may not be made for other points
     finally:
         target.findings[:] = kept
         target.evaluations = calls[0] + there.evaluations

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import of_users_code
 from ..streams import Stream, generator
 from .budget import OutOfBudget
 from .offered import never_reads
@@ -26,7 +27,7 @@ from .saturated import FLAT
 from .saturated import MOVES as FLAT_MOVES
 from .scales import scale_of
 from .target import Target
-from .trees import plain
+from .trees import is_scalar
 from .verdict import EntryState, Finding, Row, Verdict
 
 __all__ = ["settle_beside", "settle_zeros"]
@@ -122,8 +123,10 @@ def settle_zeros(
             for left in rows[k:]:
                 _tell_spent(left, "the budget was spent")
             break
-        except Exception:  # the functions may not be made for other points; nothing is settled
-            continue
+        except Exception as error:
+            if not of_users_code(error):
+                raise
+            continue  # the functions may not be made for other points; nothing is settled
         finally:
             target.responds = responds
 
@@ -222,14 +225,14 @@ class _Elsewhere:
 
 
 def _loss(target: Target, leaves: Sequence[Array]) -> float:
-    """The loss, NaN where it raises."""
+    """The loss, NaN where it raises or gives no number."""
     try:
         raw = target.raw([x.copy() for x in leaves])
-        return float(np.asarray(plain(raw)).reshape(()))
-    except OutOfBudget:
-        raise
-    except Exception:  # whatever the function makes of numbers it was not written for
-        return float("nan")
+    except Exception as error:
+        if not of_users_code(error):
+            raise
+        return float("nan")  # the function may not be made for other points
+    return target.scalar(raw) if is_scalar(raw) else float("nan")
 
 
 class _Look:

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn.verify import Verdict, check_gradient
+from gradcheck_rnn.verify.cancelling import gradient_rounding
+from gradcheck_rnn.verify.target import Budget, Target
+from gradcheck_rnn.verify.trees import Tree
 
 X = np.random.default_rng(0).normal(size=3)
 SINGLE = X.astype(np.float32)
@@ -150,6 +153,53 @@ def test_what_constants_saturate_in_c_is_undecided(mode, offset):
     report = check_gradient(loss, gradient, np.random.default_rng(1).normal(size=(3, 2)), mode=mode)
     assert report.verdict is Verdict.UNDECIDED
     assert "cannot be rounded at random" in report.rows[0].reason
+
+
+def into_buffers(function):
+    """The same in other arrays than it is given, which keep no rounding of themselves."""
+
+    def called(w):
+        given, found = np.empty(w.shape), np.zeros(w.shape)
+        given[:] = np.ascontiguousarray(np.asarray(w))
+        np.multiply(function(given), 1.0, out=found)
+        return found
+
+    return called
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_conversions_and_buffers_of_numpy_are_rounded_at_random(order, factor):
+    x = np.array([0.3, -1.1])
+
+    def gradient(w):
+        s = softmax(w @ x + np.array([0.0, 565.0, 0.0]))
+        return factor * np.outer(s * (X[::-1] - s @ X[::-1]), x)
+
+    loss, _ = _of_units(np.array([0.0, 565.0, 0.0]))
+    w = np.asarray(np.random.default_rng(1).normal(size=(3, 2)), order=order)
+    report = check_gradient(loss, into_buffers(gradient), w)
+    assert report.verdict is (Verdict.UNDECIDED if factor == 1.0 else Verdict.FAIL)
+    if factor == 1.0:
+        assert "operations at random" in report.rows[0].reason
+
+
+@pytest.mark.parametrize("shape", [(3,), (200, 100)])
+def test_arrays_that_round_are_given_to_no_later_call(shape):
+    """Memory of large arrays is used again."""
+    seen = []
+
+    def gradient(w):
+        seen.append(type(w))
+        return 2 * np.tanh(w)
+
+    tree = Tree.of(np.ones(shape, order="F"))
+    target = Target(lambda w: float((w**2).sum()), gradient, tree, [0], Budget(None))
+    g = target.gradient_at(tree.leaves)
+    assert gradient_rounding(target, g, np.random.default_rng(0), 2)[0].any()
+    target.gradient_at(tree.leaves)
+    assert seen.count(np.ndarray) == 2
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize("mode", ["entrywise", "directional"])

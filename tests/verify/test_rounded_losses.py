@@ -161,6 +161,8 @@ def _naive(kind, seed, size):
         ("bce", 15, 8, "directional"),  # a step met by one direction, a wider one by the next
         ("tanh", 19, 10, "entrywise"),
         ("tanh", 11, 10, "directional"),
+        ("bce", 101, 14, "directional"),  # narrow steps, of which the slope is off by 4 %
+        ("tanh", 106, 14, "directional"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import check_gradient, check_vjp
-from gradcheck_rnn.verify import Verdict
+from gradcheck_rnn.verify import Verdict, zero_rows
 
 T, B, D, P = 4, 2, 3, 5
 
@@ -145,3 +145,27 @@ def test_values_of_the_point_in_backward_are_a_fault() -> None:
     both = check_vjp(layer.forward, layer.backward, (x, W))  # which of the two reads it?
     assert both.verdict is Verdict.UNDECIDED
     assert "hold values of the point on purpose" in both.sentence()
+
+
+def test_a_fault_of_the_check_itself_comes_out(
+    monkeypatch: Any,
+) -> None:
+    def broken(*_: Any) -> bool:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(zero_rows, "_agrees", broken)
+    with pytest.raises(RuntimeError, match="ours"):
+        check_vjp(*code(), inputs())
+
+
+def test_functions_that_take_no_zeros_are_said_not_to_run_there() -> None:
+    forward, backward = code()
+
+    def refuses(x: Any, W: Any, h: Any) -> Any:
+        if not x.all():
+            raise RuntimeError("no zeros")
+        return forward(x, W, h)
+
+    report = check_vjp(refuses, backward, inputs())
+    assert report.passed
+    assert "the functions do not run there" in str(report)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import check_gradient, check_vjp
+from gradcheck_rnn.verify import zeros
 from gradcheck_rnn.verify.verdict import Verdict
 
 rng = np.random.default_rng(5)
@@ -198,3 +199,12 @@ def test_zeros_along_directions_are_looked_at_elsewhere_too():
     )
     assert wrong.verdict is Verdict.UNDECIDED, wrong
     assert "wrong where it is not" in wrong.rows[0].reason
+
+
+def test_a_fault_of_the_check_itself_comes_out(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(zeros._Look, "settle", broken)
+    with pytest.raises(RuntimeError, match="ours"):
+        check_gradient(lambda p: ((p - AT) ** 2).sum(), lambda p: 2 * (p - AT), AT)

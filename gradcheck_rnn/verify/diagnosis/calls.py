@@ -23,7 +23,7 @@ from ..points import Role
 from ..trees import Tree
 from ..verdict import Finding
 
-__all__ = ["look_at_calls"]
+__all__ = ["look_at_calls", "small_point"]
 
 Array = NDArray[Any]
 #: Points that are left out: saturated, with zeros, with sizes that code may refuse.
@@ -40,14 +40,13 @@ def look_at_calls(
     places
         Points of the plan; a small one with several steps and sequences is taken.
     subject
-        Code with cotangents whose gradients are right at all of them.
+        Code whose gradients are right at all of them; of code without cotangents nothing is asked.
     code
         What was given as ``module``, None for two functions.
     """
-    able = [s for s in places if s.role not in FAR]
-    if not able:
+    here = small_point(places)
+    if here is None or not subject.with_cotangents:
         return []
-    here = min(able, key=lambda s: (s.steps < 2, s.batch < 2, s.steps * s.batch))
     found: list[Finding] = []
     if here.form.eps < COARSE:
         pair: Pair = _Handed(here, subject)
@@ -66,6 +65,12 @@ def look_at_calls(
             return found
         found += [f for f in pair.findings if f.fatal]
     return found
+
+
+def small_point(places: Sequence[ModelPoint]) -> ModelPoint | None:
+    """One with several steps and sequences, if there is any, and none of these that are far off."""
+    able = [s for s in places if s.role not in FAR]
+    return min(able, key=lambda s: (s.steps < 2, s.batch < 2, s.steps * s.batch), default=None)
 
 
 def _cotangents(pair: Pair, seed: int) -> dict[int, Array]:

@@ -36,6 +36,7 @@ from ..outcome import Diagnosis, Report
 from ..points import Role
 from ..verdict import Finding, Row, Verdict
 from ..wording import lines as lines_in_words
+from .arrays_given import ArraysGiven
 from .calls import look_at_calls
 from .coverage import could_have_missed, coverage, not_judged, sizes_refused
 from .cross_check import cross_check
@@ -201,6 +202,7 @@ def check_model(
             network, used, shapes, batch=fitted.batch, full=full, few=few, chunk=chunk, tile=tile
         )
     ]
+    given_again = ArraysGiven([p for p in places if not p.empty], subject, code)
     report.arrays = places[0].fitted.renamed
     rounding, reformed = (_Rounding(network, inner.eps, used, k) for k in (False, True))
     if not same_forward(report, places, subject, used, rounding):
@@ -247,8 +249,9 @@ def check_model(
         judged = judge_lines(network, filled, subject, report.seed, explain_line)
         report.lines = [line.row() for line in judged]
     told = [c for c in report.comparisons if not c.point.empty]
-    if subject.with_cotangents and report.verdict is not Verdict.FAIL:
+    if report.verdict is not Verdict.FAIL:
         report.findings += look_at_calls(filled, subject, code, used)
+        report.findings += given_again.look(report.comparisons)
     if steady:
         _name(report, network, told if diagnose and any(c.wrong for c in told) else [], subject)
         _without_explained_noise(report, noisy)

@@ -30,6 +30,7 @@ __all__ = ["Subject", "notation_for"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+Giving = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class Subject(UserCode):
@@ -73,6 +74,8 @@ class Subject(UserCode):
         self.handed: dict[str, dict[int | None, Any]] = {}
         #: Outputs of the forward pass of the last gradient call.
         self.outputs: Arrays = {}
+        #: What arrays, and then cotangents, are given as in the place of copies.
+        self._giving: tuple[Giving | None, Giving | None] = None, None
         #: Repeats the first call of forward or the loss: it must go on giving this.
         self._first: tuple[Callable[[], Any], Any] | None = None
 
@@ -84,6 +87,20 @@ class Subject(UserCode):
     def given(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         """Copies of arrays as the code takes them."""
         return {n: self.make(a.copy()) for n, a in self._outward(arrays).items()}
+
+    @contextmanager
+    def giving(
+        self, arrays: Giving | None = None, cotangents: Giving | None = None
+    ) -> Iterator[None]:
+        """Within it `arrays` makes what the code is given of arrays; `cotangents` of their copies.
+
+        By default copies are given.
+        """
+        self._giving = arrays, cotangents
+        try:
+            yield
+        finally:
+            self._giving = None, None
 
     def _outward(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         """The arrays as the code holds them."""
@@ -121,7 +138,7 @@ class Subject(UserCode):
         """As `run`, and the arrays that were given to it."""
         if self.forward is None:
             raise UsageError("there is no forward function to run")
-        given = self.given(arrays)
+        given = (self._giving[0] or self.given)(arrays)
         _takes(self.forward, given)
         self.calls += 1
         with _shapes_told("forward", given):
@@ -217,7 +234,7 @@ class Subject(UserCode):
     ) -> Arrays:
         self.calls += 1
         if self.gradient is not None:
-            given = self.given(arrays)
+            given = (self._giving[0] or self.given)(arrays)
             with _shapes_told("the gradient function", given):
                 raw = call("the gradient function", self.gradient, given)
             self._unchanged(given, arrays, "the gradient function")
@@ -229,6 +246,7 @@ class Subject(UserCode):
         watched = self.pulls <= WATCHED_CALLS
         before = checksum(cache) if watched else {}
         bars = self.given(plain)
+        bars = self._giving[1](bars) if self._giving[1] is not None else bars
         found = self._collect(fitted, self._back(bars, cache, plain))
         if not all(n in bars and _same(bars[n], a) for n, a in self._outward(plain).items()):
             self.note(changed_cotangents())

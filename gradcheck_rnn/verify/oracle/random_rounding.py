@@ -8,13 +8,17 @@ Arrays that round every operation at random show it in the spread of a few evalu
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Counted", "Opposed", "Uniform", "rounded_at_random", "spread_of_rounding"]
+__all__ = [
+    "Counted", "Opposed", "Uniform", "followed", "rounded_at_random", "spread_of_rounding"
+]  # fmt: skip
 
 #: Results that are a number among the operands, or exact.
 _EXACT = {
@@ -24,6 +28,13 @@ _EXACT = {
 #: Functions that sum products inside, without the operations of arrays.
 _CONTRACTIONS = {"dot", "einsum", "tensordot", "inner", "vdot", "convolve", "correlate", "matvec"}
 _IN_PLACE = ("add", "sub", "mul", "truediv", "pow")
+#: Of NumPy: what makes plain arrays of those that round, and arrays that results are written into.
+_CONVERT = ("array", "asarray", "ascontiguousarray", "asfortranarray")
+_MAKE = ("empty", "zeros", "ones", "full")
+#: What code in other languages is given of an array.
+_HANDED_OUT = ("ctypes", "__array_interface__", "__array_struct__", "__dlpack__")
+#: Functions of NumPy are other ones for one call at a time.
+_EXCHANGED = threading.RLock()
 
 
 class Uniform(Protocol):
@@ -50,10 +61,15 @@ class Opposed:
 
 
 class Counted:
-    """Uniform numbers, and whether any operation has asked for one: code in C asks for none."""
+    """Uniform numbers, and whether any operation has asked for one: code in C asks for none.
+
+    `over`: arrays that a function has kept from a call round no more. `inside` a function that is
+    `followed`; `left`: there an array was handed to another language, or its results do not round.
+    """
 
     def __init__(self, rng: Uniform) -> None:
-        self.rng, self.used = rng, False
+        self.rng, self.used, self.over = rng, False, False
+        self.inside = self.left = False
 
     def uniform(self, low: float, high: float, size: Any) -> Any:
         """Numbers of a shape."""
@@ -124,6 +140,21 @@ for _name in _IN_PLACE:
     setattr(RoundedArray, f"__i{_name}__", _in_place(_name))
 
 
+def _handed_out(name: str) -> property:
+    usual = getattr(np.ndarray, name)
+
+    def get(self: RoundedArray) -> Any:
+        if isinstance(self.rng, Counted):
+            self.rng.left |= self.rng.inside
+        return usual.__get__(self, type(self))
+
+    return property(get)
+
+
+for _name in _HANDED_OUT:
+    setattr(RoundedArray, _name, _handed_out(_name))
+
+
 def _plain(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, RoundedArray) else x
 
@@ -141,6 +172,8 @@ def _wrap(result: Any, rng: Uniform) -> Any:
 def _moved(x: Any, rng: Uniform) -> Any:
     """Numbers half of which move by one unit, as an array; what has no such numbers as it is."""
     if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind not in "fc":
+        return x
+    if isinstance(rng, Counted) and rng.over:
         return x
     x = np.array(x)
     parts = [x.real, x.imag] if x.dtype.kind == "c" else [x]
@@ -194,3 +227,60 @@ def spread_of_rounding(
             except Exception:  # code that cannot carry such arrays shows nothing
                 return None
     return np.array(found)
+
+
+def followed(function: Callable[..., Any], rng: Counted) -> Callable[..., Any]:
+    """A function that gets arrays that round, and loses none in NumPy's conversions.
+
+    `np.asarray` makes plain arrays, and so are those that a function makes to write results into.
+    During its calls these are arrays that round, too; but for what NumPy makes within.
+    """
+
+    def called(*args: Any, **options: Any) -> Any:
+        owner = threading.get_ident()
+
+        def exchanged(usual: Any, converts: bool) -> Any:
+            def made(*given: Any, **how: Any) -> Any:
+                found = usual(*given, **how)
+                caller = str(sys._getframe(1).f_globals.get("__name__", ""))
+                within = caller == __name__ or caller.split(".")[0] == "numpy"
+                if within or threading.get_ident() != owner or found.dtype.kind not in "fc":
+                    return found
+                rounds = not converts or ("subok" not in how and _any_rounded(given))
+                return rounded_at_random(found, rng) if rounds else found
+
+            return made
+
+        with _EXCHANGED:
+            kept = {n: getattr(np, n) for n in (*_CONVERT, *_MAKE)}
+            for n, usual in kept.items():
+                setattr(np, n, exchanged(usual, n in _CONVERT))
+            rng.inside = True
+            try:
+                found = function(*args, **options)
+            finally:
+                rng.inside = False
+                for n, usual in kept.items():
+                    setattr(np, n, usual)
+        rng.left |= not _all_rounded(found)
+        return found
+
+    return called
+
+
+def _any_rounded(given: Sequence[Any]) -> bool:
+    """Whether the first argument is, or is a list of, arrays that round."""
+    first = given[0] if given else None
+    if isinstance(first, list | tuple):
+        return any(_any_rounded((x,)) for x in first)
+    return isinstance(first, RoundedArray)
+
+
+def _all_rounded(found: Any) -> bool:
+    """Whether all arrays of numbers in a result round."""
+    if isinstance(found, Mapping):
+        return all(map(_all_rounded, found.values()))
+    if isinstance(found, list | tuple):
+        return all(map(_all_rounded, found))
+    plain = isinstance(found, np.ndarray) and found.dtype.kind in "fc"
+    return not plain or isinstance(found, RoundedArray)
