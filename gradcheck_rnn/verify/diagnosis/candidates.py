@@ -147,6 +147,9 @@ class Bench:
         self._known: dict[tuple[str, int, int], Arrays] = {}
         #: By point and arrays of the user, see `effects`.
         self.responses: dict[tuple[Any, ...], Responses] = {}
+        #: By the same and a candidate's identity, with the candidate: what it changes by itself.
+        self.totals: dict[tuple[Any, ...], dict[int, tuple[Candidate, tuple[Array, int, int]]]] = {}
+        self.held = 0  # bytes of them
         self.evaluations = 0
         self.work = 0
         self.unfit: dict[str, str] = {}

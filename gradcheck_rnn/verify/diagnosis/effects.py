@@ -25,6 +25,8 @@ __all__ = ["SUM_UNITS", "Effects", "is_affordable", "is_one_step"]
 Array = NDArray[Any]
 #: Numbers of the map between all adjoints and gradients of a place.
 MOST_NUMBERS = 10_000_000
+#: Bytes of what candidates change by themselves that are kept for the lists to come.
+MOST_HELD = 2**27
 #: Units of double precision that program, oracle and sums of changes may differ by.
 SUM_UNITS = 2.0**-52 * 64
 #: Units in the last place that the program and the oracle may differ by.
@@ -116,6 +118,7 @@ class Effects:
                 edits=base.edits if base else NO_EDITS, truncate=base.truncate if base else None,
             )  # fmt: skip
         self.responses = bench.responses[key]
+        self._totals = bench.totals.setdefault(key, {})
 
     def _wanted(self, record: Record) -> Array:
         """What the program with its mistakes gives for a record."""
@@ -213,6 +216,15 @@ class Effects:
 
     def total(self, candidate: Candidate) -> tuple[Array, int, int]:
         """Changes of adjoints and gradients before what is done to finished gradients."""
+        if id(candidate) not in self._totals:
+            made = self._total(candidate)
+            self.bench.held += made[0].nbytes
+            if self.bench.held > MOST_HELD:
+                return made
+            self._totals[id(candidate)] = candidate, made
+        return self._totals[id(candidate)][1]
+
+    def _total(self, candidate: Candidate) -> tuple[Array, int, int]:
         size = self.responses.table.shape[1]
         if candidate.carry is not None or candidate.edits.reorders:  # as a whole
             plain = replace(candidate, id=f"{candidate.id} alone", after=())
