@@ -134,13 +134,13 @@ class Laboratory:
             out.append(replace(c, records=records))
         return out
 
-    def diagnose(self, comparisons: Sequence[Comparison], *, pairs: bool = False) -> Diagnosis:
+    def diagnose(self, comparisons: Sequence[Comparison], *, most: int = 1) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
         after = postprocessing(ill[0], wrong_names(ill[0]))
         if ill[-1] is not ill[0]:
             known = {c.id for c in after}
             after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
-        found = search(self.bench, self.all, after, comparisons, pairs=pairs)
+        found = search(self.bench, self.all, after, comparisons, most=most)
         self.after = {c.id for c in after}
         return found
 

@@ -98,10 +98,9 @@ def _of_inner_values(edges: Iterable[Edge]) -> Iterator[Mutant]:
     """
     lines: dict[tuple[str, tuple[int, ...], str], list[tuple[Edge, Term, str]]] = {}
     for edge in edges:
-        wrong = [(k, term, f"without {words}") for k, term, words in without_steps(edge)]
-        for k, term, words in (*wrong, *_multiplied(edge)):
+        wrong = [(k, "", term, f"without {words}") for k, term, words in without_steps(edge)]
+        for k, how, term, words in (*wrong, *_other_steps(edge)):
             if k + 1 < len(edge.path):  # what is pulled back is a part, and not the operand itself
-                how = "" if words.startswith("without") else ":multiplied"
                 key = (edge.equation.name, tuple(edge.path[: k + 1]), how)
                 lines.setdefault(key, []).append((edge, term, words))
     for (_, path, how), some in lines.items():
@@ -184,15 +183,22 @@ def _target(edge: Edge) -> str:
     return to_text(edge.operand.with_(mark="bar"))
 
 
-def _multiplied(edge: Edge) -> Iterator[tuple[int, Term, str]]:
-    """The pullback with a numerator's adjoint multiplied by the divisor."""
+def _other_steps(edge: Edge) -> Iterator[tuple[int, str, Term, str]]:
+    """The pullback with another rule for a quotient or a product: what, the term, and words."""
     for k, step in enumerate(edge.applications):
-        if isinstance(step.node, Divide) and edge.path[k] == 0:
-            divisor = step.node.operands[1]
-            bar = edge.adjoint if k == 0 else edge.steps[k].before
-            if divisor.shape == bar.shape:
-                words = f"multiplied by {to_text(divisor)}, not divided,"
-                yield k, edge.resumed(k, Hadamard(bar, divisor)), words
+        bar = edge.adjoint if k == 0 else edge.steps[k].before
+        parts, i = step.node.operands, edge.path[k]
+        if any(x.shape != bar.shape for x in parts):
+            continue
+        if isinstance(step.node, Divide) and i == 0:
+            words = f"multiplied by {to_text(parts[1])}, not divided,"
+            yield k, ":multiplied", edge.resumed(k, Hadamard(bar, parts[1])), words
+        elif isinstance(step.node, Divide):
+            words = f"divided by {to_text(parts[1])} once more"
+            yield k, ":divided", edge.resumed(k, Divide(step.after, parts[1])), words
+        elif isinstance(step.node, Hadamard) and len(parts) == 2:
+            words = f"with the factor {to_text(parts[i])} instead of {to_text(parts[1 - i])}"
+            yield k, ":own", edge.resumed(k, Hadamard(bar, parts[i])), words
 
 
 def without_steps(edge: Edge) -> Iterator[tuple[int, Term, str]]:

@@ -53,7 +53,7 @@ def _other_adjoints(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
         if name in made and name not in below:
             below.add(name)
             stack += made[name]
-    for e in program.equations:
+    for e in program.near(edge).equations:
         bar = e.symbol.with_(mark="bar")
         if e.name == edge.equation.name or bar.shape != edge.adjoint.shape:
             continue

@@ -36,7 +36,7 @@ Mistake = tuple[str, str, Term, str]
 
 def mistaken_values(derivation: Derivation, edge: Edge) -> Iterator[Mistake]:
     """Kind, detail, the term, and words for what is wrong in it."""
-    program = derivation.program(edge.scan)
+    program = derivation.program(edge.scan).near(edge)
     yield from _at_another_time(program, edge)
     yield from _others(derivation, program, edge)
     yield from _one_occurrence(program, edge)

@@ -133,7 +133,7 @@ def edge_mutants(derivation: Derivation, edge: Edge) -> Iterator[Mutant]:
     found = (
         *mistaken_values(derivation, edge),
         *mistaken_terms(derivation, edge),
-        *mistaken_factors(derivation.program(edge.scan), edge),
+        *mistaken_factors(derivation.program(edge.scan).near(edge), edge),
     )
     for kind, detail, term, words in found:
         within = "" if isinstance(right, Sym) else f" in {whole}"

@@ -56,14 +56,17 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
     """Words and terms one change away from a derived one, whether anybody writes such or not.
 
     In one place, or in all places of a value: any value or parameter of that shape at the steps
-    around, another operation, a value's square, reciprocal, sign or complement, what lies within a
-    function. Thousands for a cell, so they are for lines that are known to be wrong.
+    around, another adjoint or the sum of two, another operation, a value's square, reciprocal, sign
+    or complement, what lies within a function. Thousands for a cell, so they are for lines that are
+    known to be wrong.
     """
     whole = to_text(edge.pullback)
     for term in _other_slopes(edge):
         yield f"{to_text(term)} instead of {whole}", term
     values = _values_of_shapes(derivation, edge)
-    adjoints = [e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).equations]
+    adjoints = [
+        e.symbol.with_(mark="bar") for e in derivation.program(edge.scan).near(edge).equations
+    ]
     places: dict[Term, list[tuple[int, ...]]] = {}
     for node, path in occurrences(edge.pullback):
         places.setdefault(node, []).append(path)
@@ -77,7 +80,7 @@ def other_terms(derivation: Derivation, edge: Edge) -> Iterator[tuple[str, Term]
 
 def _values_of_shapes(derivation: Derivation, edge: Edge) -> dict[Any, list[Sym]]:
     """Values and parameters that a step can read, by shape and heads."""
-    program = derivation.program(edge.scan)
+    program = derivation.program(edge.scan).near(edge)
     found = [e.symbol for e in program.equations]
     found += [x.operand for x in program.edges if x.lag is None or x.operand.lag is not None]
     moving = [s.with_(lag=s.lag + by) for s in found if s.lag is not None for by in (-1, 1)]
@@ -98,11 +101,12 @@ def _instead_of(
     """What may stand in a node's place, of its own shape."""
     if isinstance(node, Sym):
         key = node.shape, node.heads
-        others = (
-            [a for a in adjoints if (a.shape, a.heads) == key] if node.mark else values.get(key, [])
-        )
-        yield from (s for s in others if s != node)
-        if not node.mark:
+        if node.mark:
+            alike = [a for a in adjoints if (a.shape, a.heads) == key]
+            yield from (a for a in alike if a != node)
+            yield from (Plus(a, b) for a, b in combinations(alike, 2))
+        else:
+            yield from (s for s in values.get(key, []) if s != node)
             yield from _made_of(node)
     elif isinstance(node, Hadamard):
         for a, b in combinations(node.operands, 2):

@@ -10,7 +10,7 @@ derives again. Cost is linear in the number of edges, because adjoints are named
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..calculus.rules import RuleTable
@@ -23,6 +23,9 @@ from .simplification import transposed
 __all__ = [
     "Contribution", "Derivation", "Edge", "EquationProgram", "ScanProgram", "Step", "over_heads",
 ]  # fmt: skip
+
+#: Equations around one of which a slip can take another's values; most cells have no more.
+NEAREST = 32
 
 
 def over_heads(term: Term, operand: Sym) -> Term:
@@ -191,6 +194,19 @@ class ScanProgram:
     def edges(self) -> Iterator[Edge]:
         for e in self.equations:
             yield from e.edges
+
+    def near(self, edge: Edge) -> ScanProgram:
+        """The states' equations and those next to an edge's own: what a slip takes for another.
+
+        In a long program the values of one shape are many, and all pairs of them too many.
+        """
+        if len(self.equations) <= NEAREST:
+            return self
+        names, states = [e.name for e in self.equations], {s.name for s in self.scan.states}
+        at = names.index(edge.equation.name) - NEAREST // 2
+        near = range(len(names))[max(0, min(at, len(names) - NEAREST)) :][:NEAREST]
+        kept = (e for k, e in enumerate(self.equations) if k in near or e.name in states)
+        return replace(self, equations=tuple(kept))
 
 
 @dataclass(frozen=True)

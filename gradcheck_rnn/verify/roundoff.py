@@ -51,11 +51,17 @@ class GradientRoundoff:
     deterministic: bool
     tiny: dict[int, float]
 
-    def along(self, block: int, gradient: Floats, direction: Floats) -> float:
-        """Bound on the roundoff of <gradient, direction> within one leaf."""
+    def along(
+        self, block: int, gradient: Floats, direction: Floats, product: Floats | None = None
+    ) -> float:
+        """Bound on the roundoff of <gradient, direction> within one leaf.
+
+        `product` is that of the two by entries, where it is known.
+        """
         samples, v = self.samples[block], direction.ravel()
         moved = np.abs(np.einsum("kn,n", samples.reshape(len(samples), v.size), v)).max(initial=0.0)
-        rounding = UNITS * self.eps[block] * norm_of(gradient.ravel() * v)
+        product = gradient.ravel() * v if product is None else product.ravel()
+        rounding = UNITS * self.eps[block] * norm_of(product)
         rounding += (
             UNITS * self.tiny[block] * norm_of(v if gradient.all() else v * (gradient.ravel() != 0))
         )
@@ -176,7 +182,9 @@ def _neighbour(target: Target, rng: np.random.Generator, shown: float) -> list[N
         if leaf.dtype.kind == "f":
             unit = max(float(np.finfo(leaf.dtype).eps), shown)
             own = up[at : at + leaf.size].reshape(leaf.shape)
-            moved = leaf * np.array([1 - unit, 1 + unit])[own]
+            factors = np.asarray(own * (2 * unit))
+            factors += 1 - unit
+            moved = np.multiply(leaf, factors, out=factors if leaf.dtype == np.float64 else None)
             leaves[i], at = moved.astype(leaf.dtype, copy=False), at + leaf.size
     return leaves
 
@@ -284,7 +292,7 @@ def gradient_noise(target: Target, seed: int, eps: dict[int, float]) -> dict[int
 def noisy_level(values: Floats) -> Floats:
     """Noise level of (n, *shape) equispaced values; zero where their differences are a signal's."""
     fifth, sixth = (noise_level(values, order) for order in (5, 6))
-    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) & _smooth(values, 6))
+    noisy = (fifth <= 4 * sixth) & ~(_smooth(values, 5) | _smooth(values, 6))
     return np.where(noisy, sixth, 0.0)
 
 

@@ -62,8 +62,11 @@ def probe_together(
     along = target.across(directions)
     lines = Lines(lambda eps: along(eps[:, 0])[:, None])
     seen = three_points(lines, target.base, noise, exponent)
-    claims = {i: float(np.sum(g[i] * v)) / sizes[i] for i, v in directions.items()}
-    own = {i: roundoff.along(i, g[i], v) / sizes[i] for i, v in directions.items()}
+    claims, own = dict[int, float](), dict[int, float]()
+    for i, v in directions.items():
+        product = g[i] * v
+        claims[i] = float(np.sum(product)) / sizes[i]
+        own[i] = roundoff.along(i, g[i], v, product) / sizes[i]
     left = seen.value - sum(sizes[i] * claim for i, claim in claims.items())
     error = seen.error + sum(sizes[i] * rounding for i, rounding in own.items())
     if not (seen.trusted and abs(left) <= error):

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn import api
-from gradcheck_rnn.derivation import Derivation
+from gradcheck_rnn.derivation import Derivation, derive
 from gradcheck_rnn.derivation.editing import Adjoints, split_names
 from gradcheck_rnn.derivation.evaluate import Run, adjoints, bptt, forward, gathered
 from gradcheck_rnn.derivation.mutants import Mutant, mutants
+from gradcheck_rnn.derivation.program import NEAREST
+from gradcheck_rnn.language import cell, sigmoid, tanh
+from gradcheck_rnn.language import name as name_as
 from gradcheck_rnn.language.running import array_shape, to_columns
 
 STEPS, BATCH = 7, 2
@@ -161,3 +164,23 @@ def test_shares_kept_where_they_are_read_give_what_all_shares_give(name: str) ->
             np.testing.assert_array_equal(short[n], g, err_msg=f"{m.id}: {n}")
         changed += gap(run, cotangents, m) > 1e-9
     assert changed
+
+
+def test_values_of_a_long_program_are_taken_for_those_next_to_them_and_for_states() -> None:
+    @cell(inputs="x: p", states="h: p", params="W: p p")
+    def chained(x, h, W):  # type: ignore[no-untyped-def]
+        s = tanh(W @ h + x)
+        for k in range(2 * NEAREST):
+            s = name_as(sigmoid(s), f"s{k}")
+        return s
+
+    derivation = derive(chained)
+    program = derivation.program(next(iter(derivation.edges)).scan)
+    middle = next(e for e in program.edges if e.equation.name == f"s{NEAREST}")
+    near = [e.name for e in program.near(middle).equations]
+    assert near == [f"s{k}" for k in range(NEAREST // 2, NEAREST + NEAREST // 2)] + ["h"]
+    for edge in (next(program.edges), list(program.edges)[-1]):
+        assert edge.equation.name in [e.name for e in program.near(edge).equations]
+    short = api.derive("lstm")
+    edge = next(iter(short.edges))
+    assert short.program(edge.scan).near(edge) is short.program(edge.scan)

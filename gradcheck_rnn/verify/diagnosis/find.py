@@ -22,7 +22,7 @@ from .own_recursions import own_recursions
 from .parts import alike_in_all
 from .postprocessing import postprocessing
 from .search import search
-from .unlisted import edges_into, located, named, names_of, near_candidates, told
+from .unlisted import edges_into, located, named, names_of, near_candidates, told, twice
 from .wrong_lines import WrongLines
 
 __all__ = ["find_mistake"]
@@ -48,10 +48,10 @@ def _blocks(comparisons: Sequence[Comparison]) -> list[int]:
 
 @dataclass(frozen=True)
 class _List:
-    """Candidates, and whether more than one of them is looked for at once."""
+    """Candidates, and the most of them that are looked for at once."""
 
     candidates: list[Candidate] | None
-    pairs: bool = True
+    most: int = 3
 
 
 def find_mistake(
@@ -110,8 +110,9 @@ def _unexplained(
 class _Work:
     """One search: by the lines that can be wrong where they are told, else by the whole list.
 
-    A single line that can make all that is wrong is searched with all that is near its terms
-    before the list of all lines is made. Where more are needed, one mistake of several comes first.
+    One mistake comes before several: where one line can make all that is wrong, on the list of its
+    own, then near its terms; else on the list of all lines. Of several mistakes those of the lines'
+    own come first, two in one term after two in two.
     """
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
@@ -140,7 +141,7 @@ class _Work:
         lines = located(self.bench, ill)
         tried = 0
         for made in self._lists(lines):
-            found = search(self.bench, made.candidates, self.after, comparisons, pairs=made.pairs)
+            found = search(self.bench, made.candidates, self.after, comparisons, most=made.most)
             tried = max(tried, found.tried)
             if found.found:
                 break
@@ -148,16 +149,23 @@ class _Work:
         return found, lines
 
     def _lists(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
-        if not lines:
+        if not lines or len(names_of(lines)) > MOST_AT_ONCE:
             yield _List(self.whole)
             return
         several = len(lines[0].names) > 1
         if several and self.whole is not None:
-            yield _List(self.whole, pairs=False)
+            yield _List(self.whole, most=1)
         derivation = self.bench.derivation
         into = {e.id for n in names_of(lines) for e in edges_into(derivation, n)}
         edges = [e for e in derivation.edges if e.id in into]
         own = self._mistakes(edges)
+        if not several:
+            yield _List(own, most=1)
+            yield _List([*own, *near_candidates(self.bench, edges)], most=1)
         yield _List(own)
+        yield _List([*own, *twice(self.bench, own)], most=2)
+        if not several and self.whole is not None:
+            yield _List(self.whole, most=2)
         yield _List([*own, *near_candidates(self.bench, edges)])
-        yield _List(self.whole, pairs=several or self.whole is None)
+        if several or self.whole is None:
+            yield _List(self.whole)

@@ -47,9 +47,9 @@ def search(
     finished: Sequence[Candidate],
     comparisons: Sequence[Comparison],
     *,
-    pairs: bool = True,
+    most: int = 3,
 ) -> Diagnosis:
-    """Find all single candidates, else pairs, that reproduce the gradient on all probes.
+    """Find all single candidates, else sets of few, that reproduce the gradient on all probes.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ def search(
         made and looked for part by part (`DeepSearch`).
     comparisons : sequence of Comparison
         Smallest first.
+    most : int
+        How many mistakes are looked for at once.
     """
     started = time.perf_counter()
     out = Diagnosis()
@@ -77,7 +79,7 @@ def search(
         deep = DeepSearch(bench, finished, comparisons)
         alive, out.tried = deep.matches(), deep.tried
     elif is_affordable(bench, one):
-        alive = _from_one_place(bench, alike, everything, one, comparisons, 3 if pairs else 1)
+        alive = _from_one_place(bench, alike, everything, one, comparisons, most)
     else:
         likely = plausible(everything, set().union(*wrong))
         alive = everywhere(bench, likely, [ill[0], *comparisons])
@@ -114,7 +116,7 @@ def _from_one_place(
             return alive
         if further is None and is_affordable(bench, longer[0]):
             further = Effects(bench, longer[0])
-        bases = list(zip(found.sets, sets, strict=False))
+        bases = [b for b in zip(found.sets, sets, strict=False) if most > 1 or not b[0]]
         if further is not None and len(bases) > MOST_EXTENDED:
             bases.sort(key=lambda pair: further.left(pair[1]))
         for some, base in bases[:MOST_EXTENDED]:

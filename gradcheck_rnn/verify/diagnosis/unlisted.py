@@ -1,21 +1,26 @@
-"""Mistakes on no list: the lines that can be wrong by themselves, and every term near theirs."""
+"""Mistakes on no list: lines wrong by themselves, terms near theirs, and two in one term."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 
 from ...calculus.printing.text import to_text
 from ...derivation import Derivation
 from ...derivation.edits import Edits
 from ...derivation.nearmisses import other_terms
 from ...derivation.program import Edge
+from ...derivation.subterms import both_changes
+from ...errors import DimensionError
 from ..harness.compare import Comparison
 from .candidates import Bench, Candidate
 from .effects import Effects, is_affordable
+from .equivalence import PLAIN
 from .matching import by_length
 from .wrong_lines import WrongLines, wrong_lines
 
-__all__ = ["edges_into", "located", "named", "names_of", "near_candidates", "told"]
+__all__ = ["edges_into", "located", "named", "names_of", "near_candidates", "told", "twice"]
 
 #: Places at which lines are looked for, the smallest first.
 PLACES = 2
@@ -82,6 +87,39 @@ def near_candidates(bench: Bench, edges: Sequence[Edge]) -> list[Candidate]:
                 )
             )  # fmt: skip
     return out
+
+
+def twice(bench: Bench, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Two plain mistakes in one term, where they are in different places of it."""
+    of_edges: dict[str, list[Candidate]] = {}
+    for c in candidates:
+        own = c.edits.terms
+        plain = c.kind in PLAIN and c.edits.size == len(own) and not c.after
+        if own and plain and None not in own.values():
+            for identity in own:
+                of_edges.setdefault(identity, []).append(c)
+    out: dict[str, Candidate] = {}
+    for some in of_edges.values():
+        for a, b in combinations(some, 2):
+            both = _both(bench.derivation, a, b)
+            if both is not None:
+                out.setdefault(both.id, both)
+    return list(out.values())
+
+
+def _both(derivation: Derivation, a: Candidate, b: Candidate) -> Candidate | None:
+    terms = {**a.edits.terms, **b.edits.terms}
+    for identity in a.edits.terms.keys() & b.edits.terms.keys():
+        one, other = a.edits.terms[identity], b.edits.terms[identity]
+        try:
+            made = both_changes(derivation.edge(identity).pullback, one, other)
+        except DimensionError:  # what one change leaves has another shape
+            made = None
+        if made in (None, one, other):
+            return None
+        terms[identity] = made
+    touches = None if a.touches is None or b.touches is None else a.touches | b.touches
+    return replace(a & b, edits=replace(a.edits, terms=terms), touches=touches)
 
 
 def edges_into(derivation: Derivation, name: str) -> list[Edge]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...streams import Stream, generator
-from ..roundoff import noise_level, spread
+from ..roundoff import noisy_level, spread
 from .arrays import Precision
 from .layout import Fitted
 from .subject import Subject
@@ -46,8 +46,8 @@ def line_noise(
     """Noise of every entry along a random line, by high differences (Moré and Wild).
 
     Finds what one unit in the last place cannot: a saturated 1 − h·h keeps its rounding error for
-    all neighbours that leave h itself unchanged. A level counts as noise if the fifth and the
-    sixth differences agree on it; a wrong but smooth gradient has none.
+    all neighbours that leave h itself unchanged. A level counts as noise as `noisy_level` says; a
+    wrong but smooth gradient has none.
     """
     rng = generator(seed, Stream.DEVIATIONS)
     signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in arrays.items()}
@@ -63,9 +63,7 @@ def line_noise(
             }
             values.append(subject.gradients(fitted, fitted.inside(near, arrays), given))
         for user in values[0]:
-            series = np.stack([v[user] for v in values])
-            fifth, sixth = (noise_level(series, order) for order in (5, 6))
-            level = np.where(fifth <= 4 * sixth, sixth, 0.0)
+            level = noisy_level(np.stack([v[user] for v in values]))
             worst[user] = np.maximum(worst.get(user, 0.0), level)
     return {user: NOISES * spread(level[None]) for user, level in worst.items()}
 

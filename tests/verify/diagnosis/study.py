@@ -104,10 +104,10 @@ class Laboratory:
             out.append(replace(c, records=records))
         return out
 
-    def diagnose(self, comparisons: list[Comparison], *, pairs: bool = True) -> Diagnosis:
+    def diagnose(self, comparisons: list[Comparison], *, most: int = 3) -> Diagnosis:
         ill = [c for c in comparisons if c.wrong]
         after = postprocessing(ill[0], wrong_names(ill[0]))
-        return search(self.bench, self.candidates, after, comparisons, pairs=pairs)
+        return search(self.bench, self.candidates, after, comparisons, most=most)
 
 
 def study(cell: str, every: int = 1, seed: int = 0) -> Study:
@@ -126,7 +126,7 @@ def study(cell: str, every: int = 1, seed: int = 0) -> Study:
         if not any(x.wrong for x in comparisons):
             out.missed.append(c.id)
             continue
-        found = lab.diagnose(comparisons, pairs=False)
+        found = lab.diagnose(comparisons, most=1)
         ids = [n for m in found.matches for n in (m.id, *found.same[m.id])]
         if c.id in ids:
             out.named += 1

@@ -13,14 +13,14 @@ def complete(found: Study) -> None:
     assert found.named == found.mutants > 0
 
 
-@pytest.mark.parametrize(("cell", "every"), [("elman", 13), ("gru", 71), ("lstm", 131)])
+@pytest.mark.parametrize(("cell", "every"), [("elman", 29), ("gru", 151), ("lstm", 293)])
 def test_a_sample_of_mutants_is_named(cell: str, every: int) -> None:
     complete(study(cell, every))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cell", "every"), [("elman", 2), ("gru", 11), ("lstm", 23), ("lstm_peephole", 37)]
+    ("cell", "every"), [("elman", 11), ("gru", 71), ("lstm", 131), ("lstm_peephole", 223)]
 )
 def test_more_mutants_are_named(cell: str, every: int) -> None:
     complete(study(cell, every))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 
-from benchmarks.blind_faults import FAULTS, check
-from gradcheck_rnn.calculus.terms import Hadamard, has_bar
+from benchmarks.blind_faults import FAULTS, check, judge
+from gradcheck_rnn.calculus.terms import Hadamard, Neg, Ones, Plus, Power, Sym, has_bar
 from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.nearmisses import other_terms
 from gradcheck_rnn.derivation.program import Edge
+from gradcheck_rnn.derivation.subterms import both_changes
 from gradcheck_rnn.verify.diagnosis.candidates import Candidate
 from gradcheck_rnn.verify.diagnosis.effects import Effects
 from gradcheck_rnn.verify.diagnosis.unlisted import located
@@ -97,6 +99,7 @@ def test_a_report_names_the_line_that_no_known_mistake_is_in() -> None:
         ("pooled/relu-of-gradient", "δr instead of a_r in δr ⊙ [a_r > 0]"),
         ("mirnn/other-beta", "beta1 instead of beta2"),
         ("pooled/last-for-mean", "h_final instead of m"),
+        ("padded/output-gate-not-masked", "δh_t + δy_t instead of δr_t"),
     ],
 )
 def test_a_term_near_the_derived_one_is_named_where_the_line_is_known(
@@ -105,6 +108,36 @@ def test_a_term_near_the_derived_one_is_named_where_the_line_is_known(
     report = check(fault.split("/")[0], [(FAULTS[fault].before, FAULTS[fault].after)])
     assert report.diagnosis is not None
     assert said in report.diagnosis.matches[0].message
+
+
+def test_two_changes_of_one_term_are_made_at_once() -> None:
+    a, b, c, d = (Sym(n, 3, kind="state", lag=0) for n in "abcd")
+    g, one = Sym("g", 3, kind="state", lag=0, mark="bar"), Ones(3)
+    slope = Plus(one, Neg(Power(a, 2)))
+    term = Hadamard(g, b, slope)
+    cases = {
+        (Hadamard(g, slope), Hadamard(g, b, Plus(one, Neg(a)))): Hadamard(g, Plus(one, Neg(a))),
+        (Neg(term), Hadamard(g, c, slope)): Neg(Hadamard(g, slope, c)),
+        (Hadamard(term, c), Hadamard(g, d, slope)): Hadamard(g, slope, c, d),
+        (Hadamard(g, b, Plus(one, Power(a, 2))), Hadamard(g, b, Plus(one, Neg(Power(c, 2))))):
+            Hadamard(g, b, Plus(one, Power(c, 2))),
+        (Hadamard(g, c, slope), Hadamard(g, d, slope)): None,
+        (Hadamard(g, b.with_(lag=1), slope), Hadamard(g, b.with_(mark="bar"), slope)): None,
+        (Hadamard(g, slope), Hadamard(g, c, slope)): None,
+    }  # fmt: skip
+    for (first, second), wanted in cases.items():
+        for made in (both_changes(term, first, second), both_changes(term, second, first)):
+            if wanted is None:
+                assert made is None, (first, second)
+            else:
+                assert Counter(str(made)) == Counter(str(wanted)), (made, wanted)
+
+
+def test_two_mistakes_in_one_term_are_named() -> None:
+    rows = [FAULTS[f"clru/{n}"] for n in ("imaginary-product-sign", "state-after")]
+    report = check("clru", [row.edit for row in rows])
+    assert report.diagnosis is not None
+    assert judge([row.names for row in rows], str(report.diagnosis).splitlines()[0]) == "right"
 
 
 def test_sets_count_what_rests_on_them() -> None:
