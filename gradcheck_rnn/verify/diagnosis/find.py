@@ -72,11 +72,9 @@ def find_mistake(
         known = {c.id for c in after}
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     work = _Work(Bench(derivation), after, _blocks(comparisons))
-    found, lines = work.search(comparisons)
-    if not found.found and noisy is not None and (wider := noisy()):
-        found, lines = work.search(wider)
-        if found.found:
-            found.noise = _unexplained(work.bench, found.candidates, comparisons)
+    found, lines = work.search(comparisons, noisy)
+    if found.found and work.is_noisy:
+        found.noise = _unexplained(work.bench, found.candidates, comparisons)
     if not found.found:
         found.lines = named(lines, derivation)
         found.where += told(lines, derivation)
@@ -117,6 +115,7 @@ class _Work:
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
         self.bench, self.after, self.blocks = bench, after, blocks
+        self.is_noisy = False
 
     @cached_property
     def whole(self) -> list[Candidate] | None:
@@ -134,17 +133,33 @@ class _Work:
         out += own_recursions(derivation, derived)
         return [*out, *in_one_array(derivation, out, self.ill)]
 
-    def search(self, comparisons: Sequence[Comparison]) -> tuple[Diagnosis, list[WrongLines]]:
-        """What was found, and the lines that can be wrong."""
+    def search(
+        self,
+        comparisons: Sequence[Comparison],
+        noisy: Callable[[], Sequence[Comparison]] | None = None,
+    ) -> tuple[Diagnosis, list[WrongLines]]:
+        """What was found, and the lines that can be wrong.
+
+        Where the first list has nothing that fits, noise is asked for before several mistakes are
+        looked for: within bounds that lack it none of them would fit.
+        """
         ill = [c for c in comparisons if c.wrong]
         self.ill, self.fitted = ill, ill[0].point.fitted
         lines = located(self.bench, ill)
-        tried = 0
-        for made in self._lists(lines):
+        found, tried = Diagnosis(), 0
+        for k, made in enumerate(self._lists(lines)):
+            if k and made.most > 1 and noisy is not None:
+                wider, noisy = noisy(), None
+                if wider:
+                    self.is_noisy = True
+                    return self.search(wider)
             found = search(self.bench, made.candidates, self.after, comparisons, most=made.most)
             tried = max(tried, found.tried)
             if found.found:
                 break
+        if not found.found and noisy is not None and (wider := noisy()):
+            self.is_noisy = True
+            return self.search(wider)
         found.tried = tried
         return found, lines
 
