@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,8 @@ from .unlisted import edges_into, located, named, names_of, near_candidates, tol
 from .wrong_lines import WrongLines
 
 __all__ = ["find_mistake"]
+
+Noisy = Callable[[], Sequence[Comparison]]
 
 #: Equations whose mistakes are looked for all at once; in longer programs part by part.
 MOST_AT_ONCE = 60
@@ -58,7 +60,7 @@ def find_mistake(
     network: Network,
     comparisons: Sequence[Comparison],
     handed: bool = False,
-    noisy: Callable[[], Sequence[Comparison]] | None = None,
+    noisy: Noisy | None = None,
 ) -> Diagnosis:
     """The mistake that gives what was compared, where some of it is wrong.
 
@@ -72,8 +74,8 @@ def find_mistake(
         known = {c.id for c in after}
         after += [c for c in postprocessing(ill[-1], wrong_names(ill[-1])) if c.id not in known]
     work = _Work(Bench(derivation), after, _blocks(comparisons))
-    found, lines = work.search(comparisons, noisy)
-    if found.found and work.is_noisy:
+    found, lines, noise = work.search(comparisons, noisy)
+    if noise:
         found.noise = _unexplained(work.bench, found.candidates, comparisons)
     if not found.found:
         found.lines = named(lines, derivation)
@@ -115,7 +117,8 @@ class _Work:
 
     def __init__(self, bench: Bench, after: list[Candidate], blocks: Sequence[int]) -> None:
         self.bench, self.after, self.blocks = bench, after, blocks
-        self.is_noisy = False
+        self.tried = 0
+        self._made: dict[tuple[str, ...], list[Candidate]] = {}
 
     @cached_property
     def whole(self) -> list[Candidate] | None:
@@ -134,53 +137,78 @@ class _Work:
         return [*out, *in_one_array(derivation, out, self.ill)]
 
     def search(
-        self,
-        comparisons: Sequence[Comparison],
-        noisy: Callable[[], Sequence[Comparison]] | None = None,
-    ) -> tuple[Diagnosis, list[WrongLines]]:
-        """What was found, and the lines that can be wrong.
+        self, comparisons: Sequence[Comparison], noisy: Noisy | None
+    ) -> tuple[Diagnosis, list[WrongLines], bool]:
+        """What was found, the lines that can be wrong, and whether that took the code's own noise.
 
-        Where the first list has nothing that fits, noise is asked for before several mistakes are
-        looked for: within bounds that lack it none of them would fit.
+        Noise is measured before several mistakes are looked for in one line, else where nothing
+        fits.
         """
-        ill = [c for c in comparisons if c.wrong]
-        self.ill, self.fitted = ill, ill[0].point.fitted
-        lines = located(self.bench, ill)
-        found, tried = Diagnosis(), 0
-        for k, made in enumerate(self._lists(lines)):
-            if k and made.most > 1 and noisy is not None:
-                wider, noisy = noisy(), None
-                if wider:
-                    self.is_noisy = True
-                    return self.search(wider)
+        lines = self._located(comparisons)
+        if lines and len(lines[0].names) == 1:
+            found, noise = self._among(self._of_one_line(lines), comparisons), False
+            if not found.found and noisy is not None and (wider := noisy()):
+                found = self._among(self._of_one_line(lines), wider)
+                noise = found.found
+            if not found.found:
+                found = self._among(self._several_of_one_line(lines), comparisons)
+            return found, lines, noise
+        found = self._among(self._of_several_lines(lines), comparisons)
+        if found.found or noisy is None or not (wider := noisy()):
+            return found, lines, False
+        lines = lines or self._located(wider)
+        found = self._among([_List(self._own(lines) if lines else self.whole)], wider)
+        return found, lines, found.found
+
+    def _located(self, comparisons: Sequence[Comparison]) -> list[WrongLines]:
+        self.ill = [c for c in comparisons if c.wrong]
+        self.fitted = self.ill[0].point.fitted
+        lines = located(self.bench, self.ill)
+        return lines if len(names_of(lines)) <= MOST_AT_ONCE else []
+
+    def _among(self, lists: Iterable[_List], comparisons: Sequence[Comparison]) -> Diagnosis:
+        """The first list's diagnosis that finds something, else the last one's."""
+        for made in lists:
             found = search(self.bench, made.candidates, self.after, comparisons, most=made.most)
-            tried = max(tried, found.tried)
+            self.tried = max(self.tried, found.tried)
             if found.found:
                 break
-        if not found.found and noisy is not None and (wider := noisy()):
-            self.is_noisy = True
-            return self.search(wider)
-        found.tried = tried
-        return found, lines
+        found.tried = self.tried
+        return found
 
-    def _lists(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
-        if not lines or len(names_of(lines)) > MOST_AT_ONCE:
-            yield _List(self.whole)
-            return
-        several = len(lines[0].names) > 1
-        if several and self.whole is not None:
-            yield _List(self.whole, most=1)
+    def _edges(self, lines: Sequence[WrongLines]) -> list[Edge]:
         derivation = self.bench.derivation
         into = {e.id for n in names_of(lines) for e in edges_into(derivation, n)}
-        edges = [e for e in derivation.edges if e.id in into]
-        own = self._mistakes(edges)
-        if not several:
-            yield _List(own, most=1)
-            yield _List([*own, *near_candidates(self.bench, edges)], most=1)
+        return [e for e in derivation.edges if e.id in into]
+
+    def _own(self, lines: Sequence[WrongLines]) -> list[Candidate]:
+        """The mistakes of some lines."""
+        names = tuple(names_of(lines))
+        if names not in self._made:
+            self._made[names] = self._mistakes(self._edges(lines))
+        return self._made[names]
+
+    def _of_one_line(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
+        own = self._own(lines)
+        yield _List(own, most=1)
+        yield _List([*own, *near_candidates(self.bench, self._edges(lines))], most=1)
+
+    def _several_of_one_line(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
+        own = self._own(lines)
         yield _List(own)
         yield _List([*own, *twice(self.bench, own)], most=2)
-        if not several and self.whole is not None:
+        if self.whole is not None:
             yield _List(self.whole, most=2)
-        yield _List([*own, *near_candidates(self.bench, edges)])
-        if several or self.whole is None:
-            yield _List(self.whole)
+        yield _List([*own, *near_candidates(self.bench, self._edges(lines))])
+        if self.whole is None:
+            yield _List(None)
+
+    def _of_several_lines(self, lines: Sequence[WrongLines]) -> Iterator[_List]:
+        if lines and self.whole is not None:
+            yield _List(self.whole, most=1)
+        if lines:
+            own = self._own(lines)
+            yield _List(own)
+            yield _List([*own, *twice(self.bench, own)], most=2)
+            yield _List([*own, *near_candidates(self.bench, self._edges(lines))])
+        yield _List(self.whole)
