@@ -34,13 +34,6 @@ def finish(target: Target, report: Report, *, in_place: bool = False) -> None:
         tell_drift(target, report)
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
-    try:
-        _call_again(target, report, in_place)
-    finally:
-        target.held.here()
-
-
-def _call_again(target: Target, report: Report, in_place: bool) -> None:
     held, allowed = target.held, NOISES * report.noise
     failed = any(row.verdict is Verdict.FAIL for row in report.rows)
     before = _loss(target, held.beside())

@@ -29,16 +29,19 @@ def beside(tree: Tree, times: int = 1) -> list[Array]:
 
 
 class Held:
-    """Arrays of one identity that hold the point of a tree, or another one nearby.
+    """Arrays of one identity that will hold the point of a tree, and others nearby.
+
+    Made before the first call, they are none that a function has met and forgotten.
 
     Attributes
     ----------
     leaves : list of ndarray
-        The arrays themselves.
+        The arrays themselves, with nothing written to them yet.
     """
 
     def __init__(self, tree: Tree) -> None:
-        self.tree, self.leaves = tree, [x.copy("K") for x in tree.leaves]
+        self.tree = tree
+        self.leaves = [np.empty_like(x) if x.dtype.kind == "f" else x.copy() for x in tree.leaves]
         # what contains them stays the same as well, unless it holds numbers
         self._arguments = tree.arguments(self.leaves) if tree.all_arrays else None
 

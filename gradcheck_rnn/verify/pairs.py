@@ -241,7 +241,7 @@ class ArrayPair(Pair):
         """Outputs and gradients in arrays that held other numbers in a call before."""
         bars = self._weights(weights)
         if self._in(self._held.beside(), bars) is None:
-            return self._in(Held(self.tree), bars)  # it does not take other numbers
+            return self._in(Held(self.tree).here(), bars)  # it does not take other numbers
         return self._in(self._held.here(), bars)
 
     def _in(self, held: Held, bars: list[Array]) -> tuple[list[Array], list[Array]] | None:
@@ -262,7 +262,7 @@ class ArrayPair(Pair):
 
     def _steady(self, early: list[Array], weights: Cotangents) -> bool:
         """Whether new arrays give the same again."""
-        again = self._in(Held(self.tree), self._weights(weights))
+        again = self._in(Held(self.tree).here(), self._weights(weights))
         return again is not None and self._alike(early, again)
 
     def _weights(

@@ -91,8 +91,8 @@ class Target(UserCode):
         sizes = Sizes(tree.leaves)
         self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
-        #: Given for what has not moved; the gradient gets them at the end of a check alone.
-        self.held = Held(tree)
+        self._kept = [leaf.copy("K") for leaf in tree.leaves]
+        self.held = Held(tree)  # given at the end of a check alone
         self._first: dict[int, Floats] | None = None
         self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()
@@ -158,7 +158,7 @@ class Target(UserCode):
 
         What is `fresh` was made for this call, and needs a copy only where it is compared.
         """
-        own, kept, calls = self.tree.leaves, self.held.leaves, self.evaluations
+        own, kept, calls = self.tree.leaves, self._kept, self.evaluations
         leaves, watched = (
             laid_out(leaves, own),
             calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0,
@@ -192,7 +192,7 @@ class Target(UserCode):
 
     def compare_kept(self) -> None:
         """Compare the arguments that were given again and again with the originals."""
-        self._compare(self.held.leaves, self.tree.leaves, self.nouns.loss)
+        self._compare(self._kept, self.tree.leaves, self.nouns.loss)
 
     def _noticed(self) -> tuple[list[Finding], bool, float]:
         """In a fork: what it has noticed, for `spread`."""
@@ -211,7 +211,7 @@ class Target(UserCode):
 
     def _compare(self, now: Sequence[Array], before: Sequence[Array], who: str) -> None:
         if not self.unchanged(who, self.tree.names, now, before):
-            self.held = Held(self.tree)
+            self._kept = [leaf.copy("K") for leaf in self.tree.leaves]
 
     def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
@@ -356,13 +356,13 @@ class Target(UserCode):
                 return np.asarray(self.many(block, stack).reshape(eps.shape), dtype=np.float64)
 
             def run(first: int, last: int) -> Floats:
-                out, given = np.empty(last - first), self.held.leaves.copy()
+                out, given = np.empty(last - first), self._kept.copy()
                 for k, there in enumerate(moved(eps, first, last)):
                     calls = self.evaluations
                     if calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0:
                         leaves[block] = there
                         out[k] = self.evaluate(leaves, fresh=True)
-                        given = self.held.leaves.copy()
+                        given = self._kept.copy()
                         continue
                     given[block] = there
                     raw = self.raw(given)

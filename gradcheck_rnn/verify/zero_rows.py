@@ -302,7 +302,8 @@ def _agrees(
     size = float(np.max(np.abs(parts), initial=0.0)) * float(np.sqrt(max(parts.size, 1)))
     if not size:
         return True  # a gradient of nothing but zeros is looked at elsewhere
-    exponent = int(np.round(np.log2(max(noise, there.value_eps * size) / size) / 3))
+    rounding = max(there.value_eps, 2.0**-52) * size
+    exponent = int(np.round(np.log2(max(noise, rounding) / size) / 3))
     claim = float(np.sum(parts))
     for step in (2.0 ** min(max(exponent, SMALLEST), LARGEST), CLOSE):
         above, below = there.across(directions)(np.array([step, -step]))
