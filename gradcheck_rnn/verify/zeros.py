@@ -395,9 +395,10 @@ class _Look:
 
     def _zero_there(self, bound: float) -> bool:
         """Whether the gradient of the block is zero at the other points, too."""
+        here = max(abs(self.target.base), self.noise.sigma)
         for point in self.points:
             found = point.gradient[self.block]
-            value = max(abs(point.value) / max(abs(self.target.base), self.noise.sigma), 1)
+            value = max(abs(point.value) / here, 1) if here else 1
             if np.isfinite(found).all() and np.max(np.abs(found), initial=0.0) > 64 * bound * value:
                 return False
         return True
