@@ -23,7 +23,7 @@ from .parts import alike_in_all
 from .postprocessing import postprocessing
 from .search import search
 from .unlisted import edges_into, located, named, names_of, near_candidates, told, twice
-from .wrong_lines import WrongLines
+from .wrong_lines import MOST_LINES, WrongLines
 
 __all__ = ["find_mistake"]
 
@@ -144,7 +144,12 @@ class _Work:
         Noise is measured before several mistakes are looked for in one line, else where nothing
         fits.
         """
-        lines = self._located(comparisons)
+        lines = self._located(comparisons, MOST_LINES - 1)
+        if not lines and self.whole is not None:  # one mistake in many lines is found sooner
+            found = self._among([_List(self.whole, most=1)], comparisons)
+            if found.found:
+                return found, lines, False
+        lines = lines or self._located(comparisons)
         if lines and len(lines[0].names) == 1:
             found, noise = self._among(self._of_one_line(lines), comparisons), False
             if not found.found and noisy is not None and (wider := noisy()):
@@ -160,10 +165,12 @@ class _Work:
         found = self._among([_List(self._own(lines) if lines else self.whole)], wider)
         return found, lines, found.found
 
-    def _located(self, comparisons: Sequence[Comparison]) -> list[WrongLines]:
+    def _located(
+        self, comparisons: Sequence[Comparison], most: int = MOST_LINES
+    ) -> list[WrongLines]:
         self.ill = [c for c in comparisons if c.wrong]
         self.fitted = self.ill[0].point.fitted
-        lines = located(self.bench, self.ill)
+        lines = located(self.bench, self.ill, most)
         return lines if len(names_of(lines)) <= MOST_AT_ONCE else []
 
     def _among(self, lists: Iterable[_List], comparisons: Sequence[Comparison]) -> Diagnosis:

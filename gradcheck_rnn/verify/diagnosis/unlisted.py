@@ -18,7 +18,7 @@ from .candidates import Bench, Candidate
 from .effects import Effects, is_affordable
 from .equivalence import PLAIN
 from .matching import by_length
-from .wrong_lines import WrongLines, wrong_lines
+from .wrong_lines import MOST_LINES, WrongLines, wrong_lines
 
 __all__ = ["edges_into", "located", "named", "names_of", "near_candidates", "told", "twice"]
 
@@ -28,12 +28,12 @@ PLACES = 2
 NAMED = 4
 
 
-def located(bench: Bench, ill: Sequence[Comparison]) -> list[WrongLines]:
-    """Lines that can make all that is wrong, at the places where it is told best."""
+def located(bench: Bench, ill: Sequence[Comparison], most: int = MOST_LINES) -> list[WrongLines]:
+    """Lines, ``most`` at once, that can make all that is wrong, where it is told best."""
     best: list[WrongLines] = []
     for place in sorted(ill, key=by_length)[:PLACES]:
         if is_affordable(bench, place):
-            found = wrong_lines(Effects(bench, place))
+            found = wrong_lines(Effects(bench, place), most)
             if found and (not best or len(found[0].names) >= len(best[0].names)):
                 best = found
     return best

@@ -129,13 +129,16 @@ def _basis(rows: Array) -> Array:
     return basis
 
 
-def wrong_lines(effects: Effects) -> list[WrongLines]:
-    """The smallest sets of lines that can make what is wrong at a place, the strictest first."""
+def wrong_lines(effects: Effects, most: int = MOST_LINES) -> list[WrongLines]:
+    """The smallest sets of lines that can make what is wrong at a place, the strictest first.
+
+    Of ``most`` lines at once; sets of three take the most time by far.
+    """
     lines = _Lines(effects)
     if not lines.wrong or not np.isfinite(effects.got).all():
         return []
     names = [n for n in lines.rows if lines.reached(n)]
-    for count in range(1, MOST_LINES + 1):
+    for count in range(1, most + 1):
         found: list[WrongLines] = []
         for adjoints, gradients in _sets(names, sorted(lines.wrong), count):
             arrived = set(gradients).union(*map(lines.reached, adjoints))
