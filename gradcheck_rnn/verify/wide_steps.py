@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import of_users_code
 from ..streams import Stream, generator
 from .budget import OutOfBudget
 from .constants import looked_at
@@ -109,10 +110,10 @@ class _Look:
             try:
                 with np.errstate(all="ignore"):
                     seen += self._side(v, side * size, claim, own)
-            except OutOfBudget:
-                raise
-            except Exception:  # the functions may not be made for other points
-                continue
+            except Exception as error:
+                if isinstance(error, OutOfBudget) or not of_users_code(error):
+                    raise
+                continue  # the functions may not be made for other points
         seen.sort(key=lambda e: -abs(e.value - claim) / (e.error + own))
         return seen[WITNESSES - 1] if len(seen) >= WITNESSES else None
 

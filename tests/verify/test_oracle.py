@@ -23,6 +23,7 @@ from gradcheck_rnn.verify.oracle import (
 from gradcheck_rnn.verify.oracle.complex_step import operations_not_analytic
 from gradcheck_rnn.verify.oracle.differences import start_exponent
 from gradcheck_rnn.verify.oracle.directions import beta_regularised
+from gradcheck_rnn.verify.roundoff import noisy_level
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -139,6 +140,20 @@ def test_noise_level_is_measured(sigma):
     noise = measure_noise(lambda e: np.cos(e) + sigma * rng.normal(size=e.shape), 1.0, EPS)
     assert sigma / 4 < noise.sigma < 8 * sigma
     assert not noise.deterministic
+
+
+def test_a_bend_along_a_line_is_no_noise_and_noise_on_it_is():
+    at = np.arange(-5, 5)[:, None]
+    # entries of a gradient a wide step apart: their differences fall no faster than those of noise
+    bends = np.exp(np.linspace(0.5, 1.5, 200) * at) * np.linspace(-1, 1, 201)[1:]
+    assert not noisy_level(bends).any()
+    waves = np.cos(1.4 * at + np.linspace(0, 2 * np.pi, 200))
+    assert not noisy_level(waves).any()
+    sigma = 1e-3
+    noise = sigma * np.random.default_rng(0).normal(size=(10, 2000))
+    seen = noisy_level(noise + 0.1 * at)
+    assert np.mean(seen > sigma / 4) > 0.9
+    assert np.all(seen < 4 * sigma)
 
 
 def test_noise_of_a_deterministic_sum():

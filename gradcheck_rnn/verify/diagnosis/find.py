@@ -97,6 +97,11 @@ def find_mistake(
     return found
 
 
+def _few(lines: Sequence[WrongLines]) -> Sequence[WrongLines]:
+    """Lines whose own mistakes can be looked for at once; none where they are too many."""
+    return lines if len(names_of(lines)) <= MOST_AT_ONCE else []
+
+
 def _unexplained(
     bench: Bench, found: Sequence[Candidate], comparisons: Sequence[Comparison]
 ) -> tuple[str, ...]:
@@ -150,19 +155,21 @@ class _Work:
             if found.found:
                 return found, lines, False
         lines = lines or self._located(comparisons)
-        if lines and len(lines[0].names) == 1:
-            found, noise = self._among(self._of_one_line(lines), comparisons), False
+        near = _few(lines)
+        if near and len(near[0].names) == 1:
+            found, noise = self._among(self._of_one_line(near), comparisons), False
             if not found.found and noisy is not None and (wider := noisy()):
-                found = self._among(self._of_one_line(lines), wider)
+                found = self._among(self._of_one_line(near), wider)
                 noise = found.found
             if not found.found:
-                found = self._among(self._several_of_one_line(lines), comparisons)
+                found = self._among(self._several_of_one_line(near), comparisons)
             return found, lines, noise
-        found = self._among(self._of_several_lines(lines), comparisons)
+        found = self._among(self._of_several_lines(near), comparisons)
         if found.found or noisy is None or not (wider := noisy()):
             return found, lines, False
         lines = lines or self._located(wider)
-        found = self._among([_List(self._own(lines) if lines else self.whole)], wider)
+        near = _few(lines)
+        found = self._among([_List(self._own(near) if near else self.whole)], wider)
         return found, lines, found.found
 
     def _located(
@@ -170,8 +177,7 @@ class _Work:
     ) -> list[WrongLines]:
         self.ill = [c for c in comparisons if c.wrong]
         self.fitted = self.ill[0].point.fitted
-        lines = located(self.bench, self.ill, most)
-        return lines if len(names_of(lines)) <= MOST_AT_ONCE else []
+        return located(self.bench, self.ill, most)
 
     def _among(self, lists: Iterable[_List], comparisons: Sequence[Comparison]) -> Diagnosis:
         """The first list's diagnosis that finds something, else the last one's."""
