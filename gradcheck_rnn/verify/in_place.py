@@ -6,6 +6,7 @@ content for the old one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,16 @@ class Held:
         """At the point."""
         for array, x in zip(self.leaves, self.tree.leaves, strict=True):
             array[...] = x
+        return self
+
+    def along(self, directions: Mapping[int, Array], step: float) -> Held:
+        """At the point moved along directions by leaf."""
+        for i, (array, x) in enumerate(zip(self.leaves, self.tree.leaves, strict=True)):
+            if i in directions:
+                np.multiply(directions[i], step, out=array)
+                array += x
+            else:
+                array[...] = x
         return self
 
     def beside(self) -> Held:

@@ -16,8 +16,10 @@ from .outcome import Report
 from .target import Target
 from .verdict import Finding, Verdict
 
-__all__ = ["called_again", "drawn_state", "tell_drift"]
+__all__ = ["NOISY", "called_again", "drawn_state", "tell_drift"]
 
+#: Units in the last place of the loss; noise above may be that of some calls only.
+NOISY = 256.0
 #: Calls at the point of a loss that draws numbers.
 CALLS = 16
 #: Standard deviations of its noise that a random loss may be off at the end of a check.

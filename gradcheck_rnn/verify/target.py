@@ -153,16 +153,17 @@ class Target(UserCode):
             return first
         return self.evaluate(leaves)
 
-    def evaluate(self, leaves: Sequence[Array], *, fresh: bool = False) -> float:
+    def evaluate(
+        self, leaves: Sequence[Array], *, fresh: bool = False, watched: bool = True
+    ) -> float:
         """As `value`, but for what is looked at around the first call.
 
-        What is `fresh` was made for this call, and needs a copy only where it is compared.
+        What is `fresh` was made for this call, and needs a copy only where it is compared. Of those
+        that are `watched` the first calls are, and some of the others.
         """
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
-        leaves, watched = (
-            laid_out(leaves, own),
-            calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0,
-        )
+        leaves = laid_out(leaves, own)
+        watched &= calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
         given = [
             k if a is b else self._watched.copy(i, a) if watched or not fresh else a
             for i, (a, b, k) in enumerate(zip(leaves, own, kept, strict=True))
@@ -213,8 +214,10 @@ class Target(UserCode):
         if not self.unchanged(who, self.tree.names, now, before):
             self._kept = [leaf.copy("K") for leaf in self.tree.leaves]
 
-    def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+    def gradient_at(self, leaves: Sequence[Array], *, look: bool = False) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
+
+        What its first two calls change is looked at, and what those do that are to be looked at.
 
         Raises
         ------
@@ -224,7 +227,7 @@ class Target(UserCode):
             The function exits, or what it gives at one point depends on earlier calls.
         """
         here = leaves is self.tree.leaves
-        before = self._look() if self.gradients < 2 else None
+        before = self._look() if look or self.gradients < 2 else None
         found = self.gradient(leaves)
         if not here:
             self._finite(found, leaves)
@@ -242,7 +245,7 @@ class Target(UserCode):
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """As `gradient_at`, without a comparison with earlier calls."""
         copies = [self._used.copy(i, x) for i, x in enumerate(laid_out(leaves, self.tree.leaves))]
-        found = self._returned(copies)
+        found = self.returned(copies)
         if self.gradients <= WATCHED_CALLS:
             self._compare(copies, leaves, self.nouns.gradient)
             self._inspect(found, copies)
@@ -250,13 +253,13 @@ class Target(UserCode):
 
     def gradient_in(self, held: Held) -> dict[int, Floats]:
         """As `gradient`, in arrays that may have been written to since a call with them."""
-        return self._copied(self._returned(held.leaves, held.arguments()), self.first)
+        return self._copied(self.returned(held.leaves, held.arguments()), self.first)
 
     @staticmethod
     def _copied(found: dict[int, Array], known: dict[int, Floats]) -> dict[int, Floats]:
         return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
 
-    def _returned(
+    def returned(
         self, given: Sequence[Array], arguments: Arguments | None = None
     ) -> dict[int, Array]:
         """What the gradient function returns for arrays that are its own, by leaf position."""
@@ -413,7 +416,9 @@ class Target(UserCode):
             self.responds = True
         return values
 
-    def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
+    def across(
+        self, directions: dict[int, Floats], *, watched: bool = True
+    ) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
         used = self._moved
 
@@ -427,7 +432,7 @@ class Target(UserCode):
             # A step of zero is the point itself, whose value must be the same in every bit.
             there = np.flatnonzero(eps)
             if len(there) < 2 or not tells(self.loss, "many"):
-                return np.array([self.evaluate(moved(e), fresh=True) for e in eps])
+                return np.array([self.evaluate(moved(e), fresh=True, watched=watched) for e in eps])
             points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
             stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}
             values[there] = self._stacked(self.tree.leaves, stacks)
