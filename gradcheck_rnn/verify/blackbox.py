@@ -234,7 +234,8 @@ def _judge(
     Returns the noise of a deterministic loss, unless a line through the point has met no kink.
     """
     tree, blocks, used = target.tree, target.select, report.seed
-    noise, jumps = look_at_loss(report, target, rng := generator(used, Stream.NOISE_OF_LOSS))
+    rng, smooth = generator(used, Stream.NOISE_OF_LOSS), few is not None and few.smooth
+    noise, jumps = look_at_loss(report, target, rng, smooth=smooth)
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
     report.mode = _mode(report.mode, target, finite)
     entrywise, offered = report.mode == "entrywise", offers_derivatives(target)
@@ -253,7 +254,7 @@ def _judge(
         if line is not None or not (entrywise or offered):
             common = few.line if few is not None and agreed and noise.deterministic else None
             known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve, common)
-            if common is not None and few is not None and few.noisy and not known:
+            if common is not None and few is not None and not few.smooth and not known:
                 common.call_again()  # of some of its calls alone?
     mine = [i for i in finite if i not in known]
     begun = begin_entries(target, g, mine, roundoff, noise, rng, line if entrywise else None)

@@ -38,7 +38,7 @@ from .repeats import repeat_gradient, tell_rare
 from .roundoff import UNITS, measure_gradient_roundoff
 from .rows import probe_row
 from .scales import all_finite, norm_of
-from .steadiness import NOISY, drawn_state
+from .steadiness import NOISY
 from .suspicions import suspect
 from .target import Target
 from .together import CommonLine
@@ -50,9 +50,6 @@ Floats = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 #: Calls of the gradient, which must agree.
 CALLS = 4
-#: Log2 of a step over the one at which the third power of it, relative, is a unit in the last
-#: place: with seven points its fourth power is below the noise still.
-WIDER = 1
 
 
 @dataclass
@@ -60,15 +57,15 @@ class FewCalls:
     """What came of a few calls.
 
     `rows` by leaf and the `noise` of the loss, where they settle all; then `answers` says whether
-    every gradient was another one beside the point. `line` has been called, `noisy` more than
-    rounding explains; `last` are the calls that show whether one depends on others, and `odd`
-    whether something differed in any bit.
+    every gradient was another one beside the point. `last` are the calls that show whether one
+    depends on others, `odd` whether something differed in any bit; `line` has been called, and is
+    `smooth` where rounding explains its noise.
     """
 
     line: CommonLine
     last: LastCalls
     odd: bool
-    noisy: bool
+    smooth: bool
     rows: dict[int, Row] = field(default_factory=dict)
     noise: float = float("nan")
     answers: bool = False
@@ -97,14 +94,15 @@ def in_few_calls(
         Of the directions; the relative size of a fault that must be visible.
     """
     leaves, held = target.tree.leaves, target.held
-    if not _in_double(target, g):
+    if target.draws or not _in_double(target, g):
         return None
     line = CommonLine(target, g, target.select, seed, watched=False)
     if not line.norms:
         return None
     unit = EPS * max(abs(target.base), line.change)
-    exponent = int(np.round(np.log2(unit / line.change) / 3)) + WIDER
-    h, drawn = 2.0 ** min(exponent, start_exponent(1.0)), drawn_state()
+    # its third power is a unit in the last place, relative, and its fourth is below the noise
+    exponent = int(np.round(np.log2(unit / line.change) / 3))
+    h = 2.0 ** min(exponent, start_exponent(1.0))
     line(h * np.array([3.0, -3.0, 2.0, -2.0]))
     second = target.gradient(leaves)
     before = line.known[h] = loss_in(target, held.along(line.directions, h))
@@ -125,13 +123,11 @@ def in_few_calls(
     here, there = seven_points(
         np.array([line.known.get(h * k, target.base) for k in OFFSETS]), h, EPS
     )
-    few = FewCalls(
-        line, LastCalls(before, now, last, stale), not (steady and now == target.base),
-        not here.noise <= NOISY * unit, answers=answers,
-    )  # fmt: skip
+    odd = not (steady and now == target.base)
+    smooth = not odd and here.trusted and here.noise <= NOISY * unit
+    few = FewCalls(line, LastCalls(before, now, last, stale), odd, smooth, answers=answers)
     values = np.array([target.base, *line.known.values()])
-    plain = here.trusted and value_eps(values) == EPS and drawn == drawn_state()
-    if few.odd or few.noisy or not plain:
+    if not smooth or value_eps(values) != EPS:
         return few
     claims, own = line.claims(lambda i, v, product: 2 * UNITS * EPS * norm_of(product))
     if abs(beside - there.value) <= there.error + sum(own.values()):
@@ -148,7 +144,7 @@ def in_few_calls(
 
 
 def _in_double(target: Target, g: dict[int, Floats]) -> bool:
-    """Whether a point and its gradient are of finite numbers of double precision, as they show."""
+    """Whether a point and its gradient are finite and show double precision."""
     double = all(target.tree.leaves[i].dtype == np.float64 for i in g)
     whole = double and target.unit == target.value_eps == 0 and all(map(all_finite, g.values()))
     return whole and shown_eps(list(g.values())) == EPS

@@ -24,19 +24,22 @@ Floats = NDArray[np.float64]
 
 
 def look_at_loss(
-    report: Report, target: Target, rng: np.random.Generator
+    report: Report, target: Target, rng: np.random.Generator, *, smooth: bool
 ) -> tuple[Noise, Jumps | None]:
     """Noise and jumps of the loss along a line through all checked leaves, each in its own scale.
 
-    `rng` draws the line.
+    `rng` draws the line. What has been found `smooth` along another one does not jump at the point,
+    and has been called there twice.
     """
     eps = max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in target.select)
     along, before = LineOfAll(target, rng), drawn_state()
-    noise = measure_noise(along, 1.0, max(eps, target.unit), target.value_eps, target.base)
+    noise = measure_noise(
+        along, 1.0, max(eps, target.unit), target.value_eps, target.base, 1 + smooth
+    )
     noise = called_again(target, noise, before)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
         along.call_again()
-    jumps = look_for_jumps(target, along) if noise.deterministic else None
+    jumps = None if smooth or not noise.deterministic else look_for_jumps(target, along)
     if jumps is not None:
         noise = noise_beside(target, rng, noise)
     noise = plateau(target, noise, rng)

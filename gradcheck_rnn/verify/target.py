@@ -26,7 +26,7 @@ from .in_place import Held
 from .known import tells
 from .memory import Reused, laid_out, moved_array, same_or_copy
 from .oracle.line_functions import Lines
-from .reachable import differing
+from .reachable import differing, drawn
 from .returned import coarse_formats, is_pair, shared_memory
 from .scales import Sizes, all_finite
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
@@ -82,7 +82,7 @@ class Target(UserCode):
         self.unit = self.value_eps = unit
         #: Whether an entry has refuted the gradient, with no step of the loss in the way.
         self.refuted = False
-        self.responds = False
+        self.responds = self.draws = False  # of the loss: random numbers, in its first call
         self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
         self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
         self.random = False  # whether the loss differs between calls by more than rounding
@@ -147,7 +147,8 @@ class Target(UserCode):
         if self.evaluations == 0:
             before = self._look()
             first = self.evaluate(leaves)
-            names = differing(before, self._look())
+            now = self._look()
+            names, self.draws = differing(before, now), drawn(before, now)
             if names and not close(first, self.evaluate(leaves), self.value_eps):
                 raise keeps_state(self.nouns.loss, names)
             return first
