@@ -236,6 +236,9 @@ def _judge(
     tree, blocks, used = target.tree, target.select, report.seed
     rng, smooth = generator(used, Stream.NOISE_OF_LOSS), few is not None and few.smooth
     noise, jumps = look_at_loss(report, target, rng, smooth=smooth)
+    common = few.line if few is not None and not few.odd and noise.deterministic else None
+    if common is not None and not smooth:
+        common.call_again()  # some calls alone may be off
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
     report.mode = _mode(report.mode, target, finite)
     entrywise, offered = report.mode == "entrywise", offers_derivatives(target)
@@ -252,10 +255,7 @@ def _judge(
         if entrywise or offered:
             line = _line(target, g, finite, roundoff, noise, rng)
         if line is not None or not (entrywise or offered):
-            common = few.line if few is not None and agreed and noise.deterministic else None
             known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve, common)
-            if common is not None and few is not None and not few.smooth and not known:
-                common.call_again()  # of some of its calls alone?
     mine = [i for i in finite if i not in known]
     begun = begin_entries(target, g, mine, roundoff, noise, rng, line if entrywise else None)
     for i in blocks:

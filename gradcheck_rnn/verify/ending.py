@@ -90,8 +90,10 @@ def _last_calls(target: Target, failed: bool, allowed: float, in_place: bool) ->
     if again is None and not (failed and close(now, target.base, target.value_eps, allowed)):
         target.raw(beside(target.tree, 2))
         again = target.gradient_in(held) if in_place else target.gradient(target.tree.leaves)
-    known = stale is not None and again is not None and not target.steady(again)
-    return LastCalls(before, now, again, known and _equal(again, stale))
+    remembers = False
+    if stale is not None and again is not None and not target.steady(again):
+        remembers = all(np.array_equal(g, stale[i]) for i, g in again.items())
+    return LastCalls(before, now, again, remembers)
 
 
 def loss_in(target: Target, held: Held) -> float:
@@ -107,10 +109,6 @@ def unless_it_raises(run: Callable[[], T]) -> T | None:
         if not of_users_code(error):
             raise
         return None
-
-
-def _equal(a: dict[int, Floats], b: dict[int, Floats]) -> bool:
-    return all(np.array_equal(g, b[i]) for i, g in a.items())
 
 
 def _tell_state(target: Target, allowed: float, in_place: bool) -> None:

@@ -6,7 +6,7 @@ content for the old one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,18 +52,12 @@ class Held:
 
     def here(self) -> Held:
         """At the point."""
-        for array, x in zip(self.leaves, self.tree.leaves, strict=True):
-            array[...] = x
-        return self
+        return self.at(self.tree.leaves)
 
-    def along(self, directions: Mapping[int, Array], step: float) -> Held:
-        """At the point moved along directions by leaf."""
-        for i, (array, x) in enumerate(zip(self.leaves, self.tree.leaves, strict=True)):
-            if i in directions:
-                np.multiply(directions[i], step, out=array)
-                array += x
-            else:
-                array[...] = x
+    def at(self, leaves: Sequence[Array]) -> Held:
+        """At any point."""
+        for array, x in zip(self.leaves, leaves, strict=True):
+            array[...] = x
         return self
 
     def beside(self) -> Held:

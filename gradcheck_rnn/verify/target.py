@@ -231,7 +231,7 @@ class Target(UserCode):
         before = self._look() if look or self.gradients < 2 else None
         found = self.gradient(leaves)
         if not here:
-            self._finite(found, leaves)
+            self.see_finite(found, leaves)
         elif self._first is None:
             self._first = found
             if before is not None:
@@ -308,7 +308,7 @@ class Target(UserCode):
             self._units[i] = max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
         return self._units[i]
 
-    def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
+    def see_finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
         """Fail a gradient that ceases to be finite where the loss is finite."""
         for i, g in gradient.items():
             if self._first is None or all_finite(g):
@@ -417,28 +417,29 @@ class Target(UserCode):
             self.responds = True
         return values
 
+    def along(self, directions: dict[int, Floats], step: float) -> list[Array]:
+        """The leaves moved by a step along directions."""
+        leaves = list(self.tree.leaves)
+        for i, v in directions.items():
+            leaves[i] = self._moved.moved(i, leaves[i], step, v)
+        return leaves
+
     def across(
         self, directions: dict[int, Floats], *, watched: bool = True
     ) -> Callable[[Floats], Floats]:
         """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
-        used = self._moved
-
-        def moved(e: float) -> list[Array]:
-            leaves = list(self.tree.leaves)
-            for i, v in directions.items():
-                leaves[i] = used.moved(i, leaves[i], e, v)
-            return leaves
 
         def evaluate(eps: Floats) -> Floats:
             # A step of zero is the point itself, whose value must be the same in every bit.
             there = np.flatnonzero(eps)
             if len(there) < 2 or not tells(self.loss, "many"):
-                return np.array([self.evaluate(moved(e), fresh=True, watched=watched) for e in eps])
-            points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
+                made = (self.along(directions, e) for e in eps)
+                return np.array([self.evaluate(x, fresh=True, watched=watched) for x in made])
+            points, values = [self.along(directions, e) for e in eps[there]], np.empty(len(eps))
             stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}
             values[there] = self._stacked(self.tree.leaves, stacks)
             for k in np.flatnonzero(eps == 0):
-                values[k] = self.value(moved(0.0))
+                values[k] = self.value(self.along(directions, 0.0))
             return values
 
         return evaluate

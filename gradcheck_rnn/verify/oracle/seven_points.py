@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .differences import CONFIDENCE, Estimate
-from .noise import SPACING_SIGMA
+from .lattice import SPACING_SIGMA
 
 __all__ = ["OFFSETS", "seven_points"]
 
@@ -37,9 +37,9 @@ def seven_points(values: Floats, h: float, eps: float) -> tuple[Estimate, Estima
     `eps` is the unit in the last place of the values, relative. Noise is what the differences show,
     at least the rounding of a result to this format.
     """
-    level = SPACING_SIGMA * eps * abs(float(values[3]))
-    table = values - values[3]
     with np.errstate(all="ignore"):
+        level = SPACING_SIGMA * eps * float(np.max(np.abs(values)))
+        table = values - values[3]
         for order in range(1, ORDERS[-1] + 1):
             table = table[1:] - table[:-1]
             if order in ORDERS:
