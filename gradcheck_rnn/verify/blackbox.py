@@ -109,7 +109,8 @@ def check_gradient(
         arrays do not show it: ``2**-7`` for bfloat16 behind float32 arrays.
     repeats
         Calls of the gradient alone, at the point itself, which must agree bitwise or within the
-        rounding of sums in another order. By default six, more where entries are many, up to 50.
+        rounding of sums in another order. By default six, more where entries are many, up to 50;
+        along directions three, and one beside the point, where the loss is smooth.
         What comes once in more calls than that is not seen; the report says with what chance.
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`

@@ -21,6 +21,7 @@ that measure each by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ from .probes import probe_block
 from .repeats import REORDERED, repeat_gradient, tell_rare
 from .roundoff import UNITS, measure_gradient_roundoff, unsteady
 from .rows import probe_row
-from .scales import all_finite, norm_of
+from .scales import LARGE, SMALL, all_finite, norm_of
 from .steadiness import NOISY
 from .suspicions import suspect
 from .target import Target
@@ -98,11 +99,11 @@ def in_few_calls(
     if target.draws or not _in_double(target, g):
         return None
     line = CommonLine(target, g, target.select, seed, watched=False)
-    if not line.norms:
+    if not SMALL < line.change < LARGE:
         return None
     unit = EPS * max(abs(target.base), line.change)
     # its third power is a unit in the last place, relative, and its fourth is below the noise
-    exponent = int(np.round(np.log2(unit / line.change) / 3))
+    exponent = round((math.log2(unit) - math.log2(line.change)) / 3)
     h = 2.0 ** min(exponent, start_exponent(1.0))
     line(h * np.array([3.0, -3.0, 2.0, -2.0]))
     second = target.gradient(leaves)

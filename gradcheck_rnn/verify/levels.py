@@ -14,7 +14,7 @@ from .outcome import Report
 from .repeats import default_repeats, repeat_gradient
 from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
 from .saturated import plateau
-from .steadiness import NOISY, called_again, drawn_state
+from .steadiness import NOISY, called_again
 from .suspicions import tell_noise
 from .target import Target
 
@@ -32,11 +32,11 @@ def look_at_loss(
     and has been called there twice.
     """
     eps = max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in target.select)
-    along, before = LineOfAll(target, rng), drawn_state()
+    along = LineOfAll(target, rng)
     noise = measure_noise(
         along, 1.0, max(eps, target.unit), target.value_eps, target.base, 1 + smooth
     )
-    noise = called_again(target, noise, before)
+    noise = called_again(target, noise)
     if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
         along.call_again()
     jumps = None if smooth or not noise.deterministic else look_for_jumps(target, along)
