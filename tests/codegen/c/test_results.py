@@ -31,7 +31,7 @@ from tests.strategies.choices import Seeded
 from tests.strategies.random_networks import random_file
 from tests.strategies.random_stacks import random_stack_cell
 
-from .support import CC, built, files, load, needs_compiler, results, upstream
+from .support import CC, QUICK, built, files, load, needs_compiler, results, upstream
 
 pytestmark = needs_compiler
 #: What the kernels may differ by: both round, in other orders, and elementary functions differ.
@@ -216,10 +216,27 @@ def test_a_planted_fault_is_found(tmp_path: Path) -> None:
     wrong.mkdir()
     for file in ("lstm.c", "lstm.h", "lstm.py"):
         (tmp_path / file).rename(wrong / file)
-    from .support import QUICK, load
-
     off = compared(case, load(wrong / "lstm.py", QUICK))
     assert off["gradient W_f"] > 1e-3
+
+
+def test_a_planted_fault_in_blocks_of_steps_is_found(tmp_path: Path) -> None:
+    case = Case(as_network(api.load("lstm")))
+    built(case, tmp_path)
+    source = tmp_path / "lstm.c"
+    text = source.read_text(encoding="utf-8")
+    assert "inputs->x + first * B * d" in text
+    source.write_text(text.replace("inputs->x + first * B * d", "inputs->x"), encoding="utf-8")
+    off = compared(case, load(tmp_path / "lstm.py", QUICK))
+    assert off["gradient U_f"] > 1e-3
+
+
+def test_what_one_loop_alone_reads_is_made_there() -> None:
+    """And what products over all steps alone read lasts for a block of steps."""
+    text = files(Case(as_network(api.load("lstm_layer_norm"))))["lstm_layer_norm.c"]
+    assert not re.search(r"real \*const ratio", text)
+    assert "d_s_h = take(&next, steps_at_once(T, B) * B * 4 * p);" in text
+    assert not re.search(r"_j / scale", text)
 
 
 def test_elementary_functions(tmp_path: Path) -> None:
