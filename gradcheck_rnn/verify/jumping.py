@@ -18,7 +18,7 @@ from .steps_of_losses import plainly_refuted, step_between
 from .target import Target
 from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 
-__all__ = ["Jumps", "Line", "LineOfAll", "doubt_stairs", "look_for_jumps", "noise_beside"]
+__all__ = ["Jumps", "LineOfAll", "LineOfLeaves", "doubt_stairs", "look_for_jumps", "noise_beside"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -83,7 +83,7 @@ class Jumps:
         return entry is not None and failing.size > 0 and bool(np.all(failing == entry))
 
 
-class Line:
+class LineOfLeaves:
     """A line through a target's point along which several leaves move at once.
 
     What it gave at a step is remembered, other than at 0.
@@ -114,7 +114,7 @@ class Line:
             target.note(unsteady_loss(first, again, target.nouns.loss))
 
 
-class LineOfAll(Line):
+class LineOfAll(LineOfLeaves):
     """One that moves every checked parameter, by half to twice its size.
 
     Noise and jumps are seen in one set of values.

@@ -92,7 +92,7 @@ class Target(UserCode):
         self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
         self._kept = [leaf.copy("K") for leaf in tree.leaves]
-        self.held = Held(tree)  # given at the end of a check alone
+        self.held = Held(tree)  # given after others alone
         self._first: dict[int, Floats] | None = None
         self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
         self._used, self._moved, self._watched = Reused(), Reused(), Reused()

@@ -1,4 +1,4 @@
-"""One direction through several blocks at once: three losses, where all of them are right.
+"""One direction through several blocks at once, where all of them are right.
 
 Each block moves along its own random unit direction, all at the same time. The derivative is the
 sum of theirs; that the sum agrees says of a block that its part agrees within what the others'
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jumping import Line
+from .jumping import LineOfLeaves
 from .offered import offered_rows
 from .oracle.differences import Estimate
 from .oracle.directions import miss_probability
@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 LEAST = 3
 
 
-class CommonLine(Line):
+class CommonLine(LineOfLeaves):
     """A line along which each of several blocks moves in a random direction, by about its size.
 
     Attributes
