@@ -112,7 +112,12 @@ def in_few_calls(
     found = unless_it_raises(lambda: target.returned(held.leaves, held.arguments())) or {}
     # it may be written to by the next call
     beside = line.claims(found) if found else {}
-    answers = not any(same_values(found[i], x) and x.any() for i, x in g.items() if found)
+    claims = line.claims(g)
+    answers = bool(found) and all(
+        beside.get(i) != claims.get(i) or not same_values(found[i], x)
+        for i, x in g.items()
+        if x.any()
+    )
     if found and not np.isfinite(sum(beside.values())):
         target.see_finite(found, there)
     if not all(map(same_values, held.leaves, there)):
@@ -134,7 +139,6 @@ def in_few_calls(
     if not smooth or not found or value_eps(values) != EPS:
         return few
     # the norm of the products by entries is no more
-    claims = line.claims(g)
     own = {i: 2 * UNITS * EPS * line.norms[i] * largest(v) for i, v in line.directions.items()}
     probes = line.probes(slope, claims, own, resolve)
     allowed = slope_beside.error + sum(own.values())
