@@ -23,6 +23,8 @@ from gradcheck_rnn.verify.diagnosis.effects import Effects
 from ...derivation.test_mutants import running
 from .study import DerivedCode
 
+pytestmark = pytest.mark.usefixtures("few_points")
+
 KINDS = (
     "inner", "argument", "inner-sign", "square", "for-adjoint", "beside", "start-of", "first-step",
     "adjoint-at", "final-at-first", "cut", "doubled", "remainder", "part-of-adjoint", "units",
