@@ -186,13 +186,12 @@ def test_errors_of_all_points_together(
 ) -> None:
     """No entry shows three percent of noise in a bfloat16 carry; all of them together do."""
     made = code(kind, "bfloat16", noise=noise)
-    reports = [check_model(gated, **made, **BF16, **options, seed=seed) for seed in (0, 1)]
-    assert {str(r.verdict) for r in reports} <= verdicts, str(reports[0])
-    for report in reports:
-        if 0 < noise < 0.1:
-            assert "rounding every operation to bfloat16 leaves" in str(report)
-        elif not noise:
-            assert "random errors below 0.0" in str(report)
+    report = check_model(gated, **made, **BF16, **options, seed=0)
+    assert str(report.verdict) in verdicts, str(report)
+    if 0 < noise < 0.1:
+        assert "rounding every operation to bfloat16 leaves" in str(report)
+    elif not noise:
+        assert "random errors below 0.0" in str(report)
 
 
 def test_one_point_may_be_an_outlier() -> None:
@@ -225,7 +224,7 @@ def leaky(x: Any, a: Any, h: Any) -> Any:
     return h  # noqa: RET504 - the name is the state
 
 
-def in_blocks(kind: str, factor: float = 1.0, steps: int = 32) -> dict[str, Any]:
+def in_blocks(kind: str, factor: float = 1.0, steps: int = 64) -> dict[str, Any]:
     """Blocks at once, h = exp(G) Σ exp(−G) x, G the sum of log decays; backward by steps."""
     q = precision(kind).quantise
 
@@ -257,13 +256,13 @@ def in_blocks(kind: str, factor: float = 1.0, steps: int = 32) -> dict[str, Any]
 
 
 def test_an_order_of_steps_that_loses_all_is_unstable_and_not_wrong() -> None:
-    report = check_model(leaky, **in_blocks("bfloat16"), **BF16, chunk=32)
+    report = check_model(leaky, **in_blocks("bfloat16"), **BF16, chunk=64)
     assert str(report.verdict) == "fail"
     assert not any(c.wrong for c in report.comparisons)
     assert str(report).startswith("leaky in the definition's own names: da is unstable")
     assert "the definition's own formula keeps" in str(report)
     assert check_model(leaky, **in_blocks("bfloat16", steps=8), **BF16, chunk=8).passed
-    wrong = check_model(leaky, **in_blocks("bfloat16", factor=-1.0), **BF16, chunk=32)
+    wrong = check_model(leaky, **in_blocks("bfloat16", factor=-1.0), **BF16, chunk=64)
     assert any(c.wrong for c in wrong.comparisons)
 
 
