@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import gradcheck_rnn
 PACKAGE = Path(gradcheck_rnn.__file__).parent
 ROOT = PACKAGE.parent
 LIMIT = 450
+Modules = dict[str, tuple[str, ast.Module]]
 # Lines that are data, not code, may be longer; name them here with the reason.
 LONGER: dict[str, str] = {}
 
@@ -26,8 +26,8 @@ LONGER: dict[str, str] = {}
 PROBE = "import sys; print(*sorted(m for m in sys.modules))"
 
 
-@functools.cache
-def modules() -> dict[str, tuple[str, ast.Module]]:
+@pytest.fixture(scope="module")
+def modules() -> Modules:
     """Text and tree of every module, by its path in the package."""
     texts = {
         path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
@@ -171,8 +171,8 @@ def test_the_oracle_loads_nothing_of_what_it_judges() -> None:
 # --------------------------------------------------------------------------------------- modules
 
 
-def test_modules_are_short() -> None:
-    lines = {path: len(text.splitlines()) for path, (text, _) in modules().items()}
+def test_modules_are_short(modules: Modules) -> None:
+    lines = {path: len(text.splitlines()) for path, (text, _) in modules.items()}
     assert not {path: n for path, n in lines.items() if n > LIMIT and path not in LONGER}
 
 
@@ -192,8 +192,8 @@ def undocumented(tree: ast.Module) -> Iterator[str]:
             yield node.name
 
 
-def test_public_things_have_docstrings() -> None:
-    missing = {path: list(undocumented(tree)) for path, (_, tree) in modules().items()}
+def test_public_things_have_docstrings(modules: Modules) -> None:
+    missing = {path: list(undocumented(tree)) for path, (_, tree) in modules.items()}
     assert not {path: names for path, names in missing.items() if names}
 
 
@@ -217,8 +217,8 @@ def unsafe(tree: ast.Module) -> Iterator[str]:
                 yield f"line {line}: raise from gradcheck_rnn.errors"
 
 
-def test_no_bare_assertion_and_no_swallowed_error() -> None:
-    found = {path: list(unsafe(tree)) for path, (_, tree) in modules().items()}
+def test_no_bare_assertion_and_no_swallowed_error(modules: Modules) -> None:
+    found = {path: list(unsafe(tree)) for path, (_, tree) in modules.items()}
     assert not {path: lines for path, lines in found.items() if lines}
 
 
@@ -233,9 +233,9 @@ def test_the_checks_of_modules_can_fail() -> None:
     ]  # fmt: skip
 
 
-def test_no_two_classes_have_one_name() -> None:
+def test_no_two_classes_have_one_name(modules: Modules) -> None:
     places: dict[str, list[str]] = {}
-    for path, (_, tree) in modules().items():
+    for path, (_, tree) in modules.items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path)
