@@ -59,7 +59,7 @@ def test_right_kernels_pass(step: Callable[..., Any], length: int) -> None:
     assert [r.verdict for r in found] == [Verdict.PASS] * len(found)
 
 
-@pytest.mark.parametrize(("step", "length"), [(settled, 30), (product, 60)])
+@pytest.mark.parametrize(("step", "length"), [(settled, 60), (product, 60)])
 def test_a_wrong_factor_in_a_gradient_that_is_nearly_gone_is_seen(
     step: Callable[..., Any], length: int
 ) -> None:
