@@ -86,7 +86,6 @@ def compare_gradients(
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
     rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
     near = [neighbour(point.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
-    close: list[Record] = []
     for k, case in enumerate(point.cases):
         given = point.users(case) if subject.with_cotangents else None
         got = subject.gradients(fitted, point.arrays, given)
@@ -119,16 +118,17 @@ def compare_gradients(
         if not k:
             plain.begin(records)
         _judge(out, subject, case, list(zip(near, bars, strict=True)), moved, rounding)
-        wrong = [r for r in _wrong(records) if not plain.is_settled(point, r)]
-        close += [r for r in wrong if _some_close(r)]
-        wrong = [r for r in wrong if not _some_close(r)]
-        _look_again(out, wrong, subject, seed, rounding, reformed)
-        plain.learn(out, wrong)
-    close = [r for r in close if not plain.is_settled(point, r)]
-    _look_again(out, close, subject, seed, rounding, reformed)
-    plain.learn(out, close)
+    doubtful = [r for r in out.wrong if not plain.is_settled(point, r)]
+    _settle(out, doubtful, subject, seed, rounding)
+    if point.meaningless is not None and not point.claims:
+        for record in _wrong(doubtful):
+            _lost(out, record)
+    if reformed is not None:
+        for record in _wrong(doubtful):
+            _reform(out, record, reformed)
     if rounding is not None:
         _settle_wholes(out, rounding, reformed)
+    plain.learn(out)
     for record in out.records:  # as large as the gradients, and no longer needed
         record.noise = record.sums = None
     truth.size.clear()
@@ -274,24 +274,6 @@ def _some_close(record: Record) -> bool:
     with np.errstate(all="ignore"):
         error = np.abs(record.got - record.want)[record.ratio > 1]
         return bool(np.any(error <= PLAIN * np.max(np.abs(record.want))))
-
-
-def _look_again(
-    out: Comparison,
-    wrong: Sequence[Record],
-    subject: Subject,
-    seed: int,
-    rounding: Rounding | None,
-    reformed: Rounding | None,
-) -> None:
-    """All that may explain what is wrong, one after another."""
-    _settle(out, wrong, subject, seed, rounding)
-    if out.point.meaningless is not None and not out.point.claims:
-        for record in _wrong(wrong):
-            _lost(out, record)
-    if reformed is not None:
-        for record in _wrong(wrong):
-            _reform(out, record, reformed)
 
 
 def _settle(

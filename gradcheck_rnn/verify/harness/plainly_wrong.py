@@ -2,9 +2,9 @@
 
 The bound of an entry costs five calls of the gradient beside the first, and what fails is run again
 with rounding and in extended precision. Where an array was off, in two cases judged with all of
-that, by half the digits of the format beyond its bounds, later cases are judged by one call, as
-long as it leaves no doubt: every value of the definition within its bounds, or off by that much
-again. The noise of a point is that of its first case, which has all six calls everywhere.
+that, by half the digits of the format beyond its bounds, the cases of later points are judged by
+one call, as long as it leaves no doubt: every value of the definition within its bounds, or off by
+that much again. The noise of a point is that of its first case, which has all six calls everywhere.
 
 The margin is of error ÷ bound, never of error ÷ gradient: where units saturate, rounding is as
 large as what is left of a gradient. At the point that is there for it, what is wrong is run with
@@ -37,7 +37,7 @@ NOISY = 64.0
 
 
 class PlainlyWrong:
-    """What the cases so far have shown of the arrays of one check.
+    """What the points so far have shown of the arrays of one check.
 
     Attributes
     ----------
@@ -104,12 +104,12 @@ class PlainlyWrong:
             for at in point.parts(user).values()
         )
 
-    def learn(self, found: Comparison, settled: Sequence[Record]) -> None:
-        """Take what records have shown that nothing more is asked about."""
+    def learn(self, found: Comparison) -> None:
+        """Take what a point has shown when all is settled."""
         if not self._able or found.point.role in (Role.SATURATED, Role.ZEROS):
             return
         noisy = {e.user for e in found.excess}
-        for r in settled:
+        for r in found.wrong:
             if np.max(r.ratio) >= self.margin and r.user not in noisy:
                 self._cases[r.user] = self._cases.get(r.user, 0) + 1
                 if self._cases[r.user] >= CASES:
