@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...streams import Stream, generator
+from ..memory import same_values
 from ..points import Role
 from ..roundoff import spread
 from .aggregates import COARSE, over_pieces, whole
@@ -82,6 +83,7 @@ def compare_gradients(
     users = [u for u in fitted.arguments if _has_gradient(point, u) and point.arrays[u].size]
     out = Comparison(point)
     out.truth = truth = point.truth(point.oracle, point.cases)
+    point.known = truth.of
     blind = _blind(truth, len(point.cases))
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
     rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
@@ -246,6 +248,9 @@ def _note_outputs(out: Comparison, subject: Subject) -> None:
     """How far the outputs that a gradient was taken with are from those of the first call."""
     for name, a in subject.outputs.items():
         first = out.point.outputs.setdefault(name, a)
+        if same_values(a, first):
+            out.restless.setdefault(name, np.zeros(a.shape))
+            continue
         with np.errstate(all="ignore"):
             gap = np.abs(np.where(a == first, 0.0, a - first))  # equal infinities are equal
         out.restless[name] = np.fmax(out.restless.get(name, 0.0), np.nan_to_num(gap, nan=np.inf))
