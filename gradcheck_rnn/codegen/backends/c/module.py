@@ -10,8 +10,9 @@ from ....derivation.program import Derivation
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
-from ...schedule.ops import Access
+from ...schedule.ops import Access, Gemm, Outer
 from .. import template
+from ..blocking import block
 from ..cfamily.identifiers import c_sizes
 from ..substeps import for_kernels
 from .config import RESERVED, CNamer, helpers, public_name
@@ -134,7 +135,8 @@ class _Module:
         handed = plan.outputs if forward else plan.gradients
         given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}
         zero = {a.buffer.base or a.buffer for a in planned.allocations if a.zero}
-        routine.write(planned.statements, {b.base or b for b in given_out} | zero)
+        kept = {b.base or b for b in given_out} | zero
+        routine.write(block(planned.statements, kept, kinds=(Gemm, Outer)), kept)
         closing = self._copies(routine, forward)
         arrays = {**saved, **routine.made}
         room = [(n, routine.count(b)) for b, n in arrays.items()] + routine.extra
