@@ -77,6 +77,7 @@ def finish(
     last = last or _last_calls(target, failed, allowed, in_place)
     same, steady = _agreement(target, last, allowed)
     if given and odd and same and steady:
+        target.held = Held(target.tree)  # what is known of the others is close to the point
         given, last = False, _last_calls(target, failed, allowed, in_place)
         same, steady = _agreement(target, last, allowed)
     if same and (steady or failed):

@@ -104,6 +104,18 @@ def test_a_gradient_that_knows_its_arrays_again() -> None:
     assert "changed in place" in str(report)
 
 
+@pytest.mark.parametrize("share", [1e-4, 1e-6])
+def test_a_gradient_that_knows_a_share_of_an_array_again(share: float) -> None:
+    known: dict[int, Any] = {}
+
+    def kept(p: dict[str, Any]) -> Any:
+        # what is known is kept, so that no other array has its id
+        W, _ = known.setdefault(id(p["W"]), (p["W"].copy(), p["W"]))
+        return GRADIENT(p | {"W": (1 - share) * p["W"] + share * W})
+
+    assert "state" in kinds(check(gradient=kept))
+
+
 def test_a_loss_that_knows_its_arrays_again() -> None:
     known: dict[Any, Any] = {}
     # what is known is kept, so that no other array has its id
