@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Stream", "array_checksum", "generator"]
+__all__ = ["Stream", "array_checksum", "generator", "random_signs"]
 
 #: Bytes from which the words of an array are summed: in so many places, a prime number so that no
 #: shift by a row maps places on themselves, and of so many rows at once. An odd number of rows: a
@@ -71,6 +71,14 @@ def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:
     parts does: a stream has parts everywhere or nowhere.
     """
     return np.random.default_rng([seed, int(stream), *parts])
+
+
+_SIGNS = np.array([-1.0, 1.0])
+
+
+def random_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """−1 or 1 in every place."""
+    return np.asarray(_SIGNS[rng.integers(0, 2, size=shape)])
 
 
 def array_checksum(array: NDArray[Any]) -> int:
