@@ -37,9 +37,9 @@ from .oracle.seven_points import OFFSETS, seven_points
 from .outcome import Report
 from .probes import probe_block
 from .repeats import REORDERED, repeat_gradient, tell_rare
-from .roundoff import UNITS, measure_gradient_roundoff, unsteady
+from .roundoff import UNITS, largest, measure_gradient_roundoff, unsteady
 from .rows import probe_row
-from .scales import LARGE, SMALL, all_finite, norm_of
+from .scales import LARGE, SMALL, all_finite
 from .steadiness import NOISY
 from .suspicions import suspect
 from .target import Target
@@ -111,8 +111,13 @@ def in_few_calls(
     before = line.known[h] = loss_in(target, held.at(there))
     found = unless_it_raises(lambda: target.returned(held.leaves, held.arguments())) or {}
     # it may be written to by the next call
-    beside = _slopes(line, found)
-    answers = not any(same_values(found[i], x) and x.any() for i, x in g.items() if found)
+    beside = line.claims(found) if found else {}
+    claims = line.claims(g)
+    answers = bool(found) and all(
+        beside.get(i) != claims.get(i) or not same_values(found[i], x)
+        for i, x in g.items()
+        if x.any()
+    )
     if found and not np.isfinite(sum(beside.values())):
         target.see_finite(found, there)
     if not all(map(same_values, held.leaves, there)):
@@ -125,7 +130,7 @@ def in_few_calls(
     target.unchanged(target.nouns.gradient, target.tree.names, held.leaves, leaves)
     last = again if all(second[i] is x for i, x in g.items()) else second
     steady = all(last[i] is x for i, x in g.items())
-    stale = not steady and _slopes(line, last) == beside
+    stale = not steady and line.claims(last) == beside
     values = np.array([line.known.get(h * k, target.base) for k in OFFSETS])
     slope, slope_beside = seven_points(values, h, EPS)
     odd = not (steady and now == target.base)
@@ -133,7 +138,8 @@ def in_few_calls(
     few = FewCalls(line, LastCalls(before, now, last, stale), odd, smooth, answers=answers)
     if not smooth or not found or value_eps(values) != EPS:
         return few
-    claims, own = line.claims(lambda i, v, product: 2 * UNITS * EPS * norm_of(product))
+    # the norm of the products by entries is no more
+    own = {i: 2 * UNITS * EPS * line.norms[i] * largest(v) for i, v in line.directions.items()}
     probes = line.probes(slope, claims, own, resolve)
     allowed = slope_beside.error + sum(own.values())
     if abs(sum(beside.values()) - slope_beside.value) <= allowed:
@@ -157,19 +163,10 @@ def _in_double(target: Target, g: dict[int, Floats]) -> bool:
     return whole and shown_eps(list(g.values())) == EPS
 
 
-def _slopes(line: CommonLine, gradient: dict[int, Floats]) -> dict[int, float]:
-    """What a gradient says of the slope of the line, by block."""
-    return {
-        i: float(np.einsum("n,n", gradient[i].reshape(-1), v.reshape(-1)))
-        for i, v in line.directions.items()
-        if gradient
-    }
-
-
 def _call_again(line: CommonLine, h: float, first: dict[int, float]) -> None:
     """Fail a gradient that was another one when it was called first at a step on the line."""
     again = line.target.gradient(line.target.along(line.directions, h))
-    for i, slope in _slopes(line, again).items():
+    for i, slope in line.claims(again).items():
         if abs(slope - first[i]) > REORDERED * EPS * line.sizes[i] * line.norms[i]:
             unsteady(line.target, i)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..streams import array_checksum
+from .array_checksum import array_checksum
 
 __all__ = ["checksum", "differing", "drawn", "generators", "sharing"]
 

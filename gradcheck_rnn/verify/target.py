@@ -95,7 +95,7 @@ class Target(UserCode):
         self.held = Held(tree)  # given after others alone
         self._first: dict[int, Floats] | None = None
         self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
-        self._used, self._moved, self._watched = Reused(), Reused(), Reused()
+        self._used = Reused()
         self._looked: tuple[int, int, dict[str, Any]] | None = None
 
     def _look(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Target(UserCode):
         leaves = laid_out(leaves, own)
         watched &= calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
         given = [
-            k if a is b else self._watched.copy(i, a) if watched or not fresh else a
+            k if a is b else self._used.copy(i, a) if watched or not fresh else a
             for i, (a, b, k) in enumerate(zip(leaves, own, kept, strict=True))
         ]
         raw = self.raw(given)
@@ -421,7 +421,7 @@ class Target(UserCode):
         """The leaves moved by a step along directions."""
         leaves = list(self.tree.leaves)
         for i, v in directions.items():
-            leaves[i] = self._moved.moved(i, leaves[i], step, v)
+            leaves[i] = self._used.moved(i, leaves[i], step, v)
         return leaves
 
     def across(

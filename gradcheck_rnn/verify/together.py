@@ -10,7 +10,7 @@ inequality). Smaller blocks have directions of their own, as have all blocks whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,18 +67,12 @@ class CommonLine(LineOfLeaves):
             v *= self.sizes[i]
         super().__init__(target, directions, **options)
 
-    def claims(
-        self, rounding: Callable[[int, Floats, Floats], float]
-    ) -> tuple[dict[int, float], dict[int, float]]:
-        """What the gradient says of every block's part of the slope, and its rounding, by block.
-
-        ``rounding(i, v, product)`` is that of the sum of products of gradient and direction.
-        """
-        claims, own = {}, {}
-        for i, v in self.directions.items():
-            product = self.g[i] * v
-            claims[i], own[i] = float(np.sum(product)), rounding(i, v, product)
-        return claims, own
+    def claims(self, gradient: dict[int, Floats]) -> dict[int, float]:
+        """What a gradient says of every block's part of the slope."""
+        return {
+            i: float(np.einsum("n,n", gradient[i].reshape(-1), v.reshape(-1)))
+            for i, v in self.directions.items()
+        }
 
     def probes(
         self, seen: Estimate, claims: dict[int, float], own: dict[int, float], resolve: float
@@ -114,7 +108,8 @@ def _probe_together(
     if exponent is None:
         return {}
     lines = Lines(lambda eps: line(eps[:, 0])[:, None])
-    claims, own = line.claims(lambda i, v, product: roundoff.along(i, line.g[i], v, product))
+    claims = line.claims(line.g)
+    own = {i: roundoff.along(i, line.g[i], v) for i, v in line.directions.items()}
     # steps at which it has been called already may do as well
     least = min(map(abs, line.known), default=0.0)
     for step in dict.fromkeys([int(np.log2(least)), exponent] if least else [exponent]):

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...streams import array_checksum
+from ..array_checksum import array_checksum
 
 __all__ = ["beta_regularised", "content_seed", "draw_direction", "fresh_seed", "miss_probability"]
 

@@ -27,8 +27,8 @@ OFFSETS = np.arange(-3.0, 4.0)
 WEIGHTS = np.array([[-1, 9, -45, 0, 45, -9, 1], [1, -8, 30, -80, 35, 24, -2]]) / 60.0
 #: Noise of these in units of that of a value.
 AMPLIFICATION = np.linalg.norm(WEIGHTS, axis=1)
-#: Orders of the differences that show noise.
-ORDERS = (4, 5, 6)
+#: The variance of a difference of the orders that show noise, in units of that of a value.
+USUAL = {order: float(math.comb(2 * order, order)) for order in (4, 5, 6)}
 
 
 def seven_points(values: Floats, h: float, eps: float) -> tuple[Estimate, Estimate]:
@@ -40,11 +40,10 @@ def seven_points(values: Floats, h: float, eps: float) -> tuple[Estimate, Estima
     with np.errstate(all="ignore"):
         level = SPACING_SIGMA * eps * float(np.max(np.abs(values)))
         table = values - values[3]
-        for order in range(1, ORDERS[-1] + 1):
+        for order in range(1, len(OFFSETS)):
             table = table[1:] - table[:-1]
-            if order in ORDERS:
-                usual = math.factorial(2 * order) / math.factorial(order) ** 2
-                level = max(level, math.sqrt(float(np.mean(table * table)) / usual))
+            if order in USUAL:
+                level = max(level, math.sqrt(float(table @ table) / len(table) / USUAL[order]))
         slopes = WEIGHTS @ (values - values[3]) / h
     found = []
     for slope, amplification in zip(slopes.tolist(), AMPLIFICATION.tolist(), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from gradcheck_rnn.derivation.edits import Edits
 from gradcheck_rnn.derivation.nearmisses import other_terms
 from gradcheck_rnn.derivation.program import Edge
 from gradcheck_rnn.derivation.subterms import both_changes
+from gradcheck_rnn.verify.diagnosis import wrong_lines as module
 from gradcheck_rnn.verify.diagnosis.candidates import Candidate
 from gradcheck_rnn.verify.diagnosis.effects import Effects
 from gradcheck_rnn.verify.diagnosis.unlisted import located
@@ -62,6 +63,52 @@ def test_two_lines_are_found_together(cell: Laboratory) -> None:
         assert len(sets[0].names) <= 2, (a.id, b.id, sets)
         exact += any({a.operand.name, b.operand.name} == set(s.names) for s in sets)
     assert exact >= 0.7 * len(chosen)
+
+
+def all_sets(effects: Effects) -> list[WrongLines]:
+    """The smallest sets of lines that make the errors, of all there are one by one."""
+    lines = module._Lines(effects)
+    for count in (1, 2, 3):
+        found = []
+        for own in range(count, -1, -1):
+            for adjoints in combinations(lines.rows, own):
+                for gradients in combinations(sorted(lines.wrong), count - own):
+                    arrived = set(gradients).union(*(lines.reached[n] for n in adjoints))
+                    if lines.wrong <= arrived:
+                        found.append(lines.explain(adjoints, gradients))
+        some = [f for f in found if f is not None]
+        if some:
+            return sorted(some, key=lambda f: (-len(f.adjoints), f.unknowns - f.entries))
+    return []
+
+
+def three_wrong_lines(cell: Laboratory, count: int) -> list[tuple[set[str], Effects]]:
+    """Places at which three lines are wrong, of adjoints and of gradients alike."""
+    edges = list({e.operand.name: e for e in cell.derivation.edges}.values())
+    rng, out = np.random.default_rng(5), []
+    for _ in range(count):
+        chosen = [edges[k] for k in rng.choice(len(edges), 3, replace=False)]
+        for place in ill(cell, *chosen)[:2]:
+            out.append(({e.operand.name for e in chosen}, Effects(cell.bench, place)))
+    return out
+
+
+def test_no_set_that_fits_is_refuted_of_three_wrong_lines(cell: Laboratory) -> None:
+    three = 0
+    for planted, place in three_wrong_lines(cell, 12):
+        sets = wrong_lines(place)
+        assert sets == all_sets(place), planted
+        three += planted in [set(s.names) for s in sets]
+    assert three >= 3
+
+
+def test_lines_that_are_refuted_too_soon_are_missed(
+    cell: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the test before compares differs where less than rounding refutes a set."""
+    monkeypatch.setattr(module, "CLEAR", 0.0)
+    places = [place for _, place in three_wrong_lines(cell, 4)]
+    assert any(wrong_lines(place) != all_sets(place) for place in places)
 
 
 def test_what_no_line_makes_is_made_by_none(cell: Laboratory) -> None:

@@ -122,26 +122,26 @@ static inline real power_of_two(real n)
     return power;
 }
 
-/* exp(r) - 1 for |r| <= ln(2) / 2, by Taylor's polynomial. */
+/* exp(r) - 1 for |r| <= ln(2) / 2, by Taylor's polynomial: even and odd powers apart. */
 static inline real expm1_of(real r)
 {
+    const real s = r * r;
 #ifdef SINGLE
-    real y = 1.0f / 5040;
+    real even = (real)(1.0 / 720), odd = (real)(1.0 / 5040);
 #else
-    real y = 1.0 / 6227020800;
-    y = y * r + (real)(1.0 / 479001600);
-    y = y * r + (real)(1.0 / 39916800);
-    y = y * r + (real)(1.0 / 3628800);
-    y = y * r + (real)(1.0 / 362880);
-    y = y * r + (real)(1.0 / 40320);
-    y = y * r + (real)(1.0 / 5040);
+    real even = (real)(1.0 / 479001600), odd = (real)(1.0 / 6227020800);
+    even = even * s + (real)(1.0 / 3628800);
+    odd = odd * s + (real)(1.0 / 39916800);
+    even = even * s + (real)(1.0 / 40320);
+    odd = odd * s + (real)(1.0 / 362880);
+    even = even * s + (real)(1.0 / 720);
+    odd = odd * s + (real)(1.0 / 5040);
 #endif
-    y = y * r + (real)(1.0 / 720);
-    y = y * r + (real)(1.0 / 120);
-    y = y * r + (real)(1.0 / 24);
-    y = y * r + (real)(1.0 / 6);
-    y = y * r + (real)0.5;
-    return y * r * r + r;
+    even = even * s + (real)(1.0 / 24);
+    odd = odd * s + (real)(1.0 / 120);
+    even = even * s + (real)0.5;
+    odd = odd * s + (real)(1.0 / 6);
+    return (odd * r + even) * s + r;
 }
 
 /* Within 2 units in the last place; 0 and infinity where those are nearest. */
