@@ -1,14 +1,15 @@
 """What the diagnosis makes of faults written without looking at it.
 
 ``python -m benchmarks.blind_faults`` runs the corpus (blind_faults.txt, edits of `blind_cells` and
-`blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second`),
-``--corpus third`` a third (`blind_third`, a module and a text a system) and ``--corpus fourth`` a
-small one (`blind_fourth`), ``--corpus fifth`` a fifth (`blind_fifth`), ``--corpus sixth`` a sixth
-(`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`), ``--corpus eighth`` an eighth
-(`blind_eighth`). They were written from public issues, courses' forums and experience by somebody
-who had not read the search for mistakes, and before they were run (blind_faults.md). The code hands
-no adjoints over unless ``--adjoints`` is given: then lines of its own are judged. ``--only NAME``
-runs the faults whose names begin so, ``--text`` prints what was said of each.
+`blind_cells_more`), ``--corpus second`` another one (blind_second.txt, edits of `blind_second` and
+`blind_second_more`), ``--corpus third`` a third (`blind_third`, a module and a text a system) and
+``--corpus fourth`` a small one (`blind_fourth`), ``--corpus fifth`` a fifth (`blind_fifth`),
+``--corpus sixth`` a sixth (`blind_sixth`), ``--corpus seventh`` a seventh (`blind_seventh`),
+``--corpus eighth`` an eighth (`blind_eighth`). They were written from public issues, courses'
+forums and experience by somebody who had not read the search for mistakes, and before they were run
+(blind_faults.md). The code hands no adjoints over unless ``--adjoints`` is given: then lines of its
+own are judged. ``--only NAME`` runs the faults whose names begin so, ``--text`` prints what was
+said of each.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from benchmarks import (
     blind_fifth,
     blind_fourth,
     blind_second,
+    blind_second_more,
     blind_seventh,
     blind_sixth,
     blind_third,
@@ -58,7 +60,9 @@ MODELS: dict[str, tuple[Any, Any]] = {  # cell → definition (or its name), lay
     "delta": ("delta_net", None),
     "attention": ("linear_attention", None),
     "decoder": ("encoder_decoder", None),
-} | blind_second.MODELS
+}
+SECOND = blind_second.MODELS | blind_second_more.MODELS
+MODELS |= SECOND
 THIRD = blind_third.SYSTEMS | blind_fourth.SYSTEMS | blind_fifth.SYSTEMS
 THIRD |= blind_sixth.SYSTEMS | blind_seventh.SYSTEMS | blind_eighth.SYSTEMS
 MODELS |= {cell: system.MODEL for cell, system in THIRD.items()}
@@ -147,7 +151,7 @@ def module_of(cell: str) -> ModuleType:
     """The module with the code of a cell."""
     if cell in THIRD:
         return THIRD[cell]
-    modules = (blind_cells, blind_cells_more, blind_second)
+    modules = (blind_cells, blind_cells_more, blind_second, blind_second_more)
     return next(module for module in modules if hasattr(module, part(cell, "back")))
 
 
@@ -323,7 +327,7 @@ def corpus_of(cell: str) -> str:
         return "fifth"
     if cell in blind_fourth.SYSTEMS:
         return "fourth"
-    return "third" if cell in THIRD else "second" if cell in blind_second.MODELS else "first"
+    return "third" if cell in THIRD else "second" if cell in SECOND else "first"
 
 
 def in_corpus(which: str) -> list[list[str]]:

@@ -1,23 +1,12 @@
-"""Streams of random numbers by name: of one seed, no two uses draw the same numbers.
-
-And checksums of arrays, from which seeds are made.
-"""
+"""Streams of random numbers by name: of one seed, no two uses draw the same numbers."""
 
 from __future__ import annotations
 
-import zlib
 from enum import IntEnum, unique
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Stream", "array_checksum", "generator"]
-
-#: Bytes from which the words of an array are summed: in so many places, a prime number so that no
-#: shift by a row maps places on themselves, and of so many rows at once. An odd number of rows: a
-#: change of all signs, which adds the same to every word, changes its sum.
-LONG, WORDS, AT_ONCE = 2**16, 1021, 31
+__all__ = ["Stream", "generator"]
 
 
 @unique
@@ -71,19 +60,3 @@ def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:
     parts does: a stream has parts everywhere or nowhere.
     """
     return np.random.default_rng([seed, int(stream), *parts])
-
-
-def array_checksum(array: NDArray[Any]) -> int:
-    """A checksum of the bytes, 32 bits: of long arrays one of sums of words, in less time."""
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    if flat.size < LONG:
-        return zlib.crc32(flat.data)
-    whole = flat.size // (8 * WORDS) * WORDS
-    words = flat[: 8 * whole].view(np.uint64).reshape(-1, WORDS)
-    found, k = zlib.crc32(flat[8 * whole :].data), 0
-    while k < len(words):
-        rows = min(AT_ONCE, len(words) - k)
-        rows -= 1 - rows % 2
-        found = zlib.crc32(np.add.reduce(words[k : k + rows], axis=0).data, found)
-        k += rows
-    return found

@@ -274,7 +274,7 @@ def verify_many(
 
         seed = fresh_seed()
     elif seed is not None:
-        from gradcheck_rnn.verify.blackbox import parse_seed
+        from gradcheck_rnn.verify.options import parse_seed
 
         seed = parse_seed(seed)
     from gradcheck_rnn.verify.executor_chunks import run_chunks

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -182,16 +183,20 @@ class Run:
 
         return value
 
-    def beside(self, t: int, name: str, bar: Array) -> Callable[[Sym], Array]:
+    def beside(self, t: int, bar: Array, name: str) -> Callable[[Sym], Array]:
         """Values of the variables of an equation at time t, and the adjoint of it, by its name."""
         plain = self.lookup(t)
 
         def value(s: Sym) -> Array:
-            if s.mark == "bar" and s.name == name:
-                return bar
-            return plain(s)
+            own, _, mark, _ = s.plain
+            return bar if mark == "bar" and own == name else plain(s)
 
         return value
+
+    def stepwise(self, term: Term, name: str = "") -> Callable[[int, Array], Array]:
+        """A term as a function of the time and the adjoint of an equation, by its name."""
+        series = None if self.substeps else self.series
+        return self.terms.stepwise(term, series, partial(self.beside, name=name), name)
 
     def computed(self, name: str, t: int) -> None:
         """Called with every start and every value of an equation, before anything reads it."""
@@ -208,13 +213,10 @@ class Run:
                 self.series[state.name][at] = self.start(program, state, start.ref)
                 self.computed(state.name, at)
         times = self.times(program)
-        made = [
-            (e.name, self.series[e.name], self.terms.function(e.rhs)) for e in program.equations
-        ]
+        made = [(e.name, self.series[e.name], self.stepwise(e.rhs)) for e in program.equations]
         for t in times:
-            values = self.lookup(t)
             for name, line, function in made:
-                line[t] = function(values)
+                line[t] = function(t, None)
                 self.computed(name, t)
         for state in scan.states:
             self.series[state.final] = {0: self.series[state.name][times[-1]]}
@@ -417,7 +419,7 @@ def _backward(
                 continue
             if not (rest := plain.give(e, t, bar)):
                 continue
-            values = run.beside(t, e.name, bar)
+            values = run.beside(t, bar, e.name)
             if edits is not NO_EDITS:
                 values = read_wrongly(run, program, edits, t, values)
             for edge, term in edits.contributing(rest, step, len(times), waiting):

@@ -94,9 +94,29 @@ class TermEvaluator:
             return _compiled(term)(self, lookup)
         return _handler(term)(self, term, lookup)
 
-    def function(self, term: T.Term) -> Callable[[Callable[[T.Sym], Array]], Array]:
-        """The value of a term for a lookup, where it is asked for many times."""
-        return partial(_compiled(term), self) if self._plain else partial(self, term)
+    def stepwise(
+        self,
+        term: T.Term,
+        series: Mapping[str, Mapping[int, Array]] | None,
+        values: Callable[[int, Array], Callable[[T.Sym], Array]],
+        bar: str = "",
+    ) -> Callable[[int, Array], Array]:
+        """The value of a term as a function of the time and, by its name, of an adjoint then.
+
+        ``values`` gives all that is read at one time; ``series``, where it is given, holds what
+        lies there by name and time.
+        """
+        if series is None or not self._plain:
+            return lambda t, given: self(term, values(t, given))
+        known = _STEPWISE.get((id(term), bar))
+        if known is None:
+            if len(_STEPWISE) >= MOST_KNOWN:
+                _STEPWISE.clear()
+            held: dict[str, Any] = {"times": _times, "applied": _applied}
+            text = _text(term, held, bar)
+            made = eval(f"lambda ev, series, values, t, bar: {text}", held)
+            known = _STEPWISE[id(term), bar] = term, made
+        return partial(known[1], self, series, values)
 
 
 def _handler(term: T.Term) -> Any:
@@ -109,7 +129,10 @@ def _handler(term: T.Term) -> Any:
 
 #: Terms and their functions by identity: to compare equal ones would take longer than to run them.
 _KNOWN: dict[int, tuple[T.Term, Compiled]] = {}
+_STEPWISE: dict[tuple[int, str], tuple[T.Term, Callable[..., Array]]] = {}
 MOST_KNOWN = 2**14
+#: Depth of a term up to which it is one expression.
+DEEPEST = 50
 
 
 def _compiled(term: T.Term) -> Compiled:
@@ -149,6 +172,32 @@ def _compile(term: T.Term) -> Compiled:
     return folded
 
 
+def _text(term: T.Term, held: dict[str, Any], bar: str, depth: int = 0) -> str:
+    """A term at time t as an expression of Python, with the objects in it held by name."""
+    if isinstance(term, T.Sym):
+        name, lag, mark, _ = term.plain
+        if mark == "bar" and name == bar:
+            return "bar"
+        return f"series[{name!r}][{0 if lag is None else f't - {lag}'}]"
+
+    def operand(at: int) -> str:
+        return _text(term.operands[at], held, bar, depth + 1)
+
+    kind = type(term)
+    if depth < DEEPEST and T.symbols_in(term):
+        if kind in _SIGNS:
+            return f"({_SIGNS[kind].join(map(operand, range(len(term.operands))))})"
+        if kind in _FORMS:
+            return _FORMS[kind].format(*map(operand, range(len(term.operands))))
+        if isinstance(term, T.Apply):
+            return f"applied(ev, {term.fname!r}, {operand(0)})"
+        if isinstance(term, T.Power) and term.exponent.is_Integer and term.exponent > 0:
+            return f"({operand(0)} ** {term.exponent})"
+    name = f"f{len(held)}"
+    held[name] = _compiled(term)
+    return f"{name}(ev, values(t, bar))"
+
+
 def _operands(ev: TermEvaluator, term: T.Term, lookup: Any) -> list[Array]:
     return [ev(x, lookup) for x in term.operands]
 
@@ -180,10 +229,11 @@ def _times(left: Array, right: Array) -> Array:
     A derived term has no such product, a mistaken one may: δ bᵀ in place of δ hᵀ.
     """
     inner, outer = left.shape[-1], right.shape[-2]
-    if inner != outer and inner == 1:
-        left = np.broadcast_to(left, (*left.shape[:-1], outer))
-    elif inner != outer and outer == 1:
-        right = np.broadcast_to(right, (*right.shape[:-2], inner, right.shape[-1]))
+    if inner != outer:
+        if inner == 1:
+            left = np.broadcast_to(left, (*left.shape[:-1], outer))
+        elif outer == 1:
+            right = np.broadcast_to(right, (*right.shape[:-2], inner, right.shape[-1]))
     return np.matmul(left, right)
 
 
@@ -254,7 +304,10 @@ def _sign(x: Array) -> Array:
 
 
 def _apply(ev: TermEvaluator, term: T.Term, lookup: Any) -> Array:
-    name, x = str(term.args[0].name), ev(term.args[1], lookup)
+    return _applied(ev, str(term.args[0].name), ev(term.args[1], lookup))
+
+
+def _applied(ev: TermEvaluator, name: str, x: Array) -> Array:
     if x.dtype == object and ev.exact and all(isinstance(v, int | Fraction) for v in x.flat):
         x = x.astype(float)  # of constants alone, as the definition computes it
     return numeric.ELEMENTWISE[name](x)
@@ -290,6 +343,13 @@ _STEPS: dict[type[T.Term], Callable[..., Array]] = {
     T.Plus: operator.add, T.Hadamard: operator.mul, T.Times: _times, T.Neg: operator.neg,
     T.Scale: operator.mul, T.Divide: _divide, T.Transpose: numeric.transpose,
     T.Dot: numeric.dot, T.UnitSum: numeric.unit_sum, T.Abs: numeric.absolute,
+}  # fmt: skip
+#: Those of them that Python has a sign for, and how others are written.
+_SIGNS: dict[type[T.Term], str] = {
+    T.Plus: " + ", T.Hadamard: " * ", T.Scale: " * ",
+}  # fmt: skip
+_FORMS: dict[type[T.Term], str] = {
+    T.Neg: "(-{})", T.Transpose: "{}.swapaxes(-1, -2)",
 }  # fmt: skip
 _HANDLERS: dict[type[T.Term], Any] = {
     T.Sym: lambda ev, term, lookup: lookup(term),

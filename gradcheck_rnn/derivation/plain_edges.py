@@ -1,7 +1,7 @@
 """What edges give at a step that no edit changes, without the questions that edits ask.
 
 A backward pass in Python spends its time between the operations on arrays: most edges of most runs
-are pulled back as they are derived, by a term that is one function of the values at the step.
+are pulled back as they are derived, by a term that is one function of the step.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ..calculus.terms import Sym
 from .editing import Adjoints
 from .edits import Edits
 from .program import Edge, EquationProgram, ScanProgram
@@ -50,24 +49,17 @@ class PlainEdges:
                 if edge.id in changed or (cut and edge.kind == "state"):
                     others.append(edge)
                     continue
-                self._plain[e.name].append((run.terms.function(edge.pullback), edge))
+                self._plain[e.name].append((run.stepwise(edge.pullback, e.name), edge))
             self._others[e.name] = others
 
     def give(self, e: EquationProgram, t: int, bar: Array) -> Sequence[Edge]:
         """Add what the plain edges of an equation give; the others are returned."""
-        series, name = self.run.series, e.name
-        fit, sums, summed = self.run.batches.fit, self.sums.sums, self.sums.summed
-
-        def value(s: Sym) -> Array:
-            own, lag, mark, _ = s.plain
-            if mark == "bar" and own == name:
-                return bar
-            return series[own][0 if lag is None else t - lag]
-
-        for give, edge in self._plain[name]:
+        series, fit = self.run.series, self.run.batches.fit
+        sums, summed = self.sums.sums, self.sums.summed
+        for give, edge in self._plain[e.name]:
             operand, lag, _, _ = edge.operand.plain
             at = 0 if lag is None else t - lag
-            given = fit(give(value), series[operand][at])
+            given = fit(give(t, bar), series[operand][at])
             line = sums.get(operand)
             if line is None:
                 sums[operand] = {at: given}
@@ -75,4 +67,4 @@ class PlainEdges:
                 line[at] = summed(line[at] + given)
             else:
                 line[at] = given
-        return self._others[name]
+        return self._others[e.name]

@@ -147,7 +147,7 @@ def _check_options(config: pytest.Config) -> None:
     if seed is None and budget is None and usual:
         return
     from gradcheck_rnn.errors import GradcheckError
-    from gradcheck_rnn.verify.blackbox import parse_seed
+    from gradcheck_rnn.verify.options import parse_seed
     from gradcheck_rnn.verify.target import Budget
 
     try:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_names, shown
+from ..checks import check_names
 from ..errors import UsageError
 from ..streams import Stream, generator
 from .budget import Budget, OutOfBudget
@@ -23,25 +22,25 @@ from .ending import check_returned_value, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
+from .few_calls import CALLS, FewCalls, in_few_calls
 from .guard import LOSS_AND_GRADIENT, Nouns, fails_on_misbehaviour
-from .jumping import LineOfAll, doubt_stairs, look_for_jumps, noise_beside
+from .jumping import doubt_stairs
 from .kinked import judge_kinks, settle_beside_kinks
 from .known import KnownLoss
+from .levels import call_gradient, look_at_loss
 from .offered import offers_derivatives
 from .onesided import worth
-from .options import check_options
+from .options import check_options, parse_seed
 from .oracle.directions import content_seed, fresh_seed
-from .oracle.noise import Noise, measure_noise
+from .oracle.noise import Noise
 from .outcome import Report
 from .probes import direction, probe_block
-from .repeats import default_repeats, rare_faults, repeat_gradient
-from .roundoff import NEIGHBOURS, GradientRoundoff, measure_gradient_roundoff
+from .repeats import tell_rare
+from .roundoff import GradientRoundoff, measure_gradient_roundoff
 from .rows import entry_row, failed_row, probe_row, undecided_row
-from .saturated import plateau
 from .singular import settle_singular
-from .steadiness import called_again, drawn_state
 from .survey import Survey, survey
-from .suspicions import judge_along_lines, suspect, tell_noise
+from .suspicions import judge_along_lines, suspect
 from .target import Target
 from .together import settled_at_once
 from .trees import Tree
@@ -49,12 +48,11 @@ from .verdict import Finding, Row, Verdict
 from .zero_rows import look_with_zeros
 from .zeros import settle_zeros
 
-__all__ = ["check_gradient", "check_point", "parse_seed", "selected"]
+__all__ = ["check_gradient", "check_point", "selected"]
 
 Floats = NDArray[np.float64]
 MOST_ENTRIES = 10_000
 RESOLVE = 0.1
-NOISY = 256.0  # units in the last place of the loss; noise above may be that of some calls only
 #: Bounds of a line that a fault must exceed to be seen on it: the next line has another bound.
 SURELY = 4.0
 #: Evaluations an entry that a budget must allow; most need one or two.
@@ -111,7 +109,8 @@ def check_gradient(
         arrays do not show it: ``2**-7`` for bfloat16 behind float32 arrays.
     repeats
         Calls of the gradient alone, at the point itself, which must agree bitwise or within the
-        rounding of sums in another order. By default six, more where entries are many, up to 50.
+        rounding of sums in another order. By default six, more where entries are many, up to 50;
+        along directions three, and one beside the point, where the loss is smooth.
         What comes once in more calls than that is not seen; the report says with what chance.
     shapes
         For parameters that are a function, ``lambda T, B: …``: name → size, sizes, or a `range`
@@ -189,16 +188,27 @@ def _checked(
         target.base = target.value(tree.leaves)
         g = target.gradient_at(tree.leaves)
         report.seed, report.loss = _seed(seed, [*tree.leaves, *(g[i] for i in blocks)]), target.base
+        few = None
         if np.isfinite(target.base):
-            second = None if repeats == 1 else target.gradient_at(tree.leaves)
-            doubt = _judge(report, target, g, second, resolve, repeats)
+            check_returned_value(target)
+            if in_place and target.budget.unlimited and (repeats is None or repeats >= CALLS - 1):
+                report.mode = _mode(report.mode, target, blocks)
+                if report.mode == "directional":
+                    few = in_few_calls(target, g, report.seed, resolve)
+        if few is not None and few.rows:
+            few.tell(report, target, g, repeats)
+        elif np.isfinite(target.base):
+            if few is not None and few.odd:
+                target.evaluate(tree.leaves)  # what it leaves is that of the point again
+            second = None if repeats == 1 else target.gradient_at(tree.leaves, look=few is not None)
+            doubt = _judge(report, target, g, second, resolve, repeats, few)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
             if beside and doubt is not None:
                 settle_beside_kinks(report, target, doubt, check_point, mode=mode, resolve=resolve)
         else:
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        finish(target, report, in_place=in_place)
+        finish(target, report, in_place=in_place, last=few.last if few else None)
         blind = report.verdict is Verdict.UNDECIDED and any(r.without_value for r in report.rows)
         if blind and target.outside is not None:
             raise target.outside
@@ -218,53 +228,35 @@ def _judge(
     second: dict[int, Floats] | None,
     resolve: float,
     repeats: int | None,
+    few: FewCalls | None,
 ) -> Noise | None:
-    """Rows and findings at a point where the loss is finite.
+    """Rows and findings at a point where the loss is finite, and `few` calls have not settled them.
 
     Returns the noise of a deterministic loss, unless a line through the point has met no kink.
     """
     tree, blocks, used = target.tree, target.select, report.seed
-    check_returned_value(target)
-    along = LineOfAll(target, rng := generator(used, Stream.NOISE_OF_LOSS))
-    noise = _noise(target, along)
-    if noise.deterministic and noise.sigma > NOISY * noise.eps * abs(target.base):
-        along.call_again(target)
-    jumps = look_for_jumps(target, along) if noise.deterministic else None
-    if jumps is not None:
-        noise = noise_beside(target, rng, noise)
-    noise = plateau(target, noise, rng)
-    report.noise, report.deterministic = noise.sigma, noise.deterministic
-    target.random = noise.random
-    tell_noise(target, noise)
+    rng, smooth = generator(used, Stream.NOISE_OF_LOSS), few is not None and few.smooth
+    noise, jumps = look_at_loss(report, target, rng, smooth=smooth)
+    common = few.line if few is not None and not few.odd and noise.deterministic else None
+    if common is not None and not smooth:
+        common.call_again()  # some calls alone may be off
     finite = [i for i in blocks if np.isfinite(g[i]).all()]
     report.mode = _mode(report.mode, target, finite)
-    # neighbours of finite gradients show the roundoff; the others fail anyway
-    entrywise, roundoff, calls = report.mode == "entrywise", None, 1
-    offered = offers_derivatives(target)
-    if finite:
-        # a limited budget is for the entries first
-        free = entrywise and np.isinf(target.budget.left())
-        entries = sum(g[i].size for i in finite) if free else 0
-        # calls at neighbours must agree too: along directions one, and that at the end
-        others = 0 if repeats else NEIGHBOURS if entrywise else 2
-        wanted = repeats or default_repeats(entries, others)
-        repeated = repeat_gradient(target, g, finite, wanted, second)
-        calls, again = repeated.calls + others, repeated.furthest
-        # what agrees without its roundoff needs none measured
-        measured = entrywise or offered or not repeated.deterministic
-        near = NEIGHBOURS if measured else 1
-        roundoff = measure_gradient_roundoff(target, g, used, finite, near, again)
-        if not repeated.deterministic:
-            target.find(
-                "nondeterministic-gradient", "the gradient differs between calls at one point"
-            )
+    entrywise, offered = report.mode == "entrywise", offers_derivatives(target)
+    agreed = 0 if few is None or few.odd else CALLS - 2
+    called = roundoff = None
+    if finite:  # neighbours show the roundoff; gradients that are not finite fail anyway
+        called = call_gradient(
+            target, g, finite, second, used, entrywise=entrywise, repeats=repeats, agreed=agreed
+        )
+        roundoff = called.roundoff
     line: Survey | None = None
     known: dict[int, Row] = {}
     if roundoff is not None and jumps is None:
         if entrywise or offered:
             line = _line(target, g, finite, roundoff, noise, rng)
         if line is not None or not (entrywise or offered):
-            known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve)
+            known = settled_at_once(target, g, finite, roundoff, noise, line, used, resolve, common)
     mine = [i for i in finite if i not in known]
     begun = begin_entries(target, g, mine, roundoff, noise, rng, line if entrywise else None)
     for i in blocks:
@@ -279,9 +271,9 @@ def _judge(
             report.rows.append(row)
         else:
             row = _directional(target, i, g[i], roundoff, noise, used, resolve)
-            if row.verdict is not Verdict.PASS and not measured:
-                roundoff = measure_gradient_roundoff(target, g, used, finite, again=again)
-                measured = True
+            if row.verdict is not Verdict.PASS and called is not None and not called.measured:
+                roundoff = measure_gradient_roundoff(target, g, used, finite, again=called.again)
+                called = replace(called, roundoff=roundoff, measured=True)
                 row = _with_roundoff(target, i, g[i], roundoff, row, used, resolve) or _directional(
                     target, i, g[i], roundoff, noise, used, resolve
                 )
@@ -307,11 +299,10 @@ def _judge(
         use_fallback_oracles(report, target, g, roundoff, noise, used, resolve)
         settle_zeros(report, target, roundoff, noise, used, judge)
         judge_along_lines(report, target, g, roundoff, noise, rng, line if entrywise else None)
-        suspect(report, target, g, roundoff)
+        suspect(report, target, g, answers=called is not None and called.answers(g))
     if jumps is not None:
         jumps.tell(report, target)
-    for row in report.rows:
-        row.missed = "; ".join(filter(None, [row.missed, rare_faults(calls)]))
+    tell_rare(report, called.calls if called is not None else 1)
     return noise if noise.deterministic and line is None else None
 
 
@@ -341,31 +332,6 @@ def _seed(seed: int | str | None, content: list[NDArray[Any]]) -> int:
     if seed is None:
         return content_seed(content)
     return fresh_seed() if isinstance(seed, str) and seed == "fresh" else parse_seed(seed)
-
-
-def parse_seed(seed: int | str) -> int:
-    """A non-negative integer seed.
-
-    Raises
-    ------
-    UsageError
-        It is none.
-    """
-    try:
-        number = int(seed) if isinstance(seed, str) else operator.index(seed)
-    except (TypeError, ValueError):
-        number = -1
-    if number < 0 or isinstance(seed, bool):
-        raise UsageError(f"seed {shown(seed)} is neither a non-negative integer nor 'fresh'")
-    return number
-
-
-def _noise(target: Target, line: LineOfAll) -> Noise:
-    """Noise of the loss along a line through all checked leaves, each in its own scale."""
-    eps = max(float(np.finfo(target.tree.leaves[i].dtype).eps) for i in target.select)
-    before = drawn_state()
-    noise = measure_noise(line, 1.0, max(eps, target.unit), target.value_eps, target.base)
-    return called_again(target, noise, before)
 
 
 def _mode(mode: str, target: Target, blocks: list[int]) -> str:

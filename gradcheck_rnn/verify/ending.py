@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,19 +17,37 @@ from .steadiness import tell_drift
 from .target import Target
 from .verdict import Verdict
 
-__all__ = ["check_returned_value", "finish"]
+__all__ = ["LastCalls", "check_returned_value", "finish", "loss_in", "unless_it_raises"]
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 #: Standard deviations of its noise that a loss may have moved by between its first and last call.
 NOISES = 64.0
 
 
-def finish(target: Target, report: Report, *, in_place: bool = False) -> None:
+@dataclass(frozen=True)
+class LastCalls:
+    """What both functions gave at the point, after they were called at another.
+
+    `before` is the loss at the other point, and `now` at this, in the same arrays; `again` is the
+    gradient at this point, None where no use was made of it, and `stale` says whether that is the
+    one at the other.
+    """
+
+    before: float
+    now: float
+    again: dict[int, Floats] | None
+    stale: bool
+
+
+def finish(
+    target: Target, report: Report, *, in_place: bool = False, last: LastCalls | None = None
+) -> None:
     """Call both functions a last time at the point: they must give what they gave at first.
 
     The gradient after the loss at another point, unless rows fail while the loss is steady; the
     loss in arrays that are changed in place in between, as optimisers do. With `in_place` the
-    gradient, too, which costs one more call of it.
+    gradient, too, which costs one more call of it. Where that has been done, `last` is what came.
     """
     target.compare_kept()
     if target.budget.overrun:
@@ -34,56 +56,59 @@ def finish(target: Target, report: Report, *, in_place: bool = False) -> None:
         tell_drift(target, report)
     if not report.deterministic or not target.differentiated or not np.isfinite(target.base):
         return
-    held, allowed = target.held, NOISES * report.noise
+    allowed = NOISES * report.noise
     failed = any(row.verdict is Verdict.FAIL for row in report.rows)
-    before = _loss(target, held.beside())
-    stale = again = None
-    if not failed and in_place:
-        stale = _gradient_beside(target, held)
-    elif not failed:
-        again = target.gradient(target.tree.leaves)
-    now = _loss(target, held.here())
-    same = close(now, target.base, target.value_eps, allowed)
-    if failed and same:
-        return
-    if again is None:
-        target.raw(beside(target.tree, 2))
-        again = target.gradient_in(held) if in_place else target.gradient(target.tree.leaves)
-    steady = target.steady(again)
-    if same and steady:
+    last = last or _last_calls(target, failed, allowed, in_place)
+    same = close(last.now, target.base, target.value_eps, allowed)
+    steady = last.again is None or target.steady(last.again)
+    if same and (steady or failed):
         return
     found = len(target.findings)
-    if not same and now == before:
+    if not same and last.now == last.before:
         target.note(remembers_arrays(target.nouns.loss))
-    elif not steady and stale is not None and _equal(again, stale):
+    elif not steady and last.stale:
         target.note(remembers_arrays(target.nouns.gradient))
     else:
         _tell_state(target, allowed, in_place)
     if len(target.findings) > found or any(f.kind == "unsteady" for f in target.findings):
         return
     if not same:  # once, and not again
-        target.note(unsteady_loss(target.base, now, target.nouns.loss))
+        target.note(unsteady_loss(target.base, last.now, target.nouns.loss))
     elif not steady:
         _tell_unsteady(target)
 
 
-def _loss(target: Target, held: Held) -> float:
+def _last_calls(target: Target, failed: bool, allowed: float, in_place: bool) -> LastCalls:
+    held = target.held
+    before = loss_in(target, held.beside())
+    stale = again = None
+    if not failed and in_place:
+        stale = unless_it_raises(lambda: target.gradient_in(held))
+    elif not failed:
+        again = target.gradient(target.tree.leaves)
+    now = loss_in(target, held.here())
+    if again is None and not (failed and close(now, target.base, target.value_eps, allowed)):
+        target.raw(beside(target.tree, 2))
+        again = target.gradient_in(held) if in_place else target.gradient(target.tree.leaves)
+    remembers = False
+    if stale is not None and again is not None and not target.steady(again):
+        remembers = all(np.array_equal(g, stale[i]) for i, g in again.items())
+    return LastCalls(before, now, again, remembers)
+
+
+def loss_in(target: Target, held: Held) -> float:
     """The loss of arrays as they are now."""
     return target.scalar(target.raw(held.leaves, held.arguments()))
 
 
-def _gradient_beside(target: Target, held: Held) -> dict[int, Floats] | None:
-    """The gradient of arrays at another point; None where the function raises there."""
+def unless_it_raises(run: Callable[[], T]) -> T | None:
+    """What a call gives at another point; None where the function raises there."""
     try:
-        return target.gradient_in(held)
+        return run()
     except Exception as error:
         if not of_users_code(error):
             raise
         return None
-
-
-def _equal(a: dict[int, Floats], b: dict[int, Floats]) -> bool:
-    return all(np.array_equal(g, b[i]) for i, g in a.items())
 
 
 def _tell_state(target: Target, allowed: float, in_place: bool) -> None:
@@ -104,8 +129,8 @@ def _tell_state(target: Target, allowed: float, in_place: bool) -> None:
         if "nondeterministic-gradient" not in known:
             _tell_unsteady(target)
         return
-    _loss(target, held.beside())
-    if not close(_loss(target, held.here()), target.base, target.value_eps, allowed):
+    loss_in(target, held.beside())
+    if not close(loss_in(target, held.here()), target.base, target.value_eps, allowed):
         target.note(remembers_arrays(target.nouns.loss))
     if target.gradient_function is None:
         return
@@ -120,7 +145,7 @@ def _tell_state(target: Target, allowed: float, in_place: bool) -> None:
             fatal=True,
         )
     elif in_place:
-        _gradient_beside(target, held.beside())
+        unless_it_raises(lambda: target.gradient_in(held.beside()))
         if not target.steady(target.gradient_in(held.here())):
             target.note(remembers_arrays(target.nouns.gradient))
 

@@ -6,6 +6,7 @@ content for the old one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,11 @@ class Held:
 
     def here(self) -> Held:
         """At the point."""
-        for array, x in zip(self.leaves, self.tree.leaves, strict=True):
+        return self.at(self.tree.leaves)
+
+    def at(self, leaves: Sequence[Array]) -> Held:
+        """At any point."""
+        for array, x in zip(self.leaves, leaves, strict=True):
             array[...] = x
         return self
 

@@ -18,7 +18,7 @@ from .steps_of_losses import plainly_refuted, step_between
 from .target import Target
 from .verdict import EntryCheck, EntryState, Finding, Row, Verdict
 
-__all__ = ["Jumps", "LineOfAll", "doubt_stairs", "look_for_jumps", "noise_beside"]
+__all__ = ["Jumps", "LineOfAll", "LineOfLeaves", "doubt_stairs", "look_for_jumps", "noise_beside"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -83,39 +83,49 @@ class Jumps:
         return entry is not None and failing.size > 0 and bool(np.all(failing == entry))
 
 
-class LineOfAll:
-    """A line through the point that moves every checked parameter, by half to twice its size.
+class LineOfLeaves:
+    """A line through a target's point along which several leaves move at once.
 
-    What it gave at a step is remembered, other than at 0: noise and jumps are seen in one set of
-    values.
+    What it gave at a step is remembered, other than at 0.
     """
 
-    def __init__(self, target: Target, rng: np.random.Generator) -> None:
-        leaves = target.tree.leaves
-        self.directions = {
-            i: _signed(_drawn(rng, leaves[i].shape), target.reach(i)) for i in target.select
-        }
-        self._along = target.across(self.directions)
-        self._known: dict[float, float] = {}
+    def __init__(self, target: Target, directions: dict[int, Floats], **options: Any) -> None:
+        self.target, self.directions = target, directions
+        self._along = target.across(directions, **options)
+        self.known: dict[float, float] = {}
 
     def __call__(self, eps: Floats) -> Floats:
         """Values at steps, (k,)."""
         values = []
         for e in map(float, eps):
-            value = self._known.get(e)
+            value = self.known.get(e)
             if value is None:
                 value = float(self._along(np.array([e]))[0])
             if e:
-                self._known[e] = value
+                self.known[e] = value
             values.append(value)
         return np.array(values)
 
-    def call_again(self, target: Target) -> None:
+    def call_again(self) -> None:
         """Note it where the loss gives something else at the steps at which it has been called."""
-        steps = np.array(list(self._known))
-        first, again = np.array(list(self._known.values())), self._along(steps)
+        target, steps = self.target, np.array(list(self.known))
+        first, again = np.array(list(self.known.values())), self._along(steps)
         if not close(first, again, target.value_eps):
             target.note(unsteady_loss(first, again, target.nouns.loss))
+
+
+class LineOfAll(LineOfLeaves):
+    """One that moves every checked parameter, by half to twice its size.
+
+    Noise and jumps are seen in one set of values.
+    """
+
+    def __init__(self, target: Target, rng: np.random.Generator) -> None:
+        leaves = target.tree.leaves
+        super().__init__(
+            target,
+            {i: _signed(_drawn(rng, leaves[i].shape), target.reach(i)) for i in target.select},
+        )
 
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:

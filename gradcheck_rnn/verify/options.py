@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..checks import shown
 from ..errors import UsageError
 
-__all__ = ["check_options", "check_pair_options"]
+__all__ = ["check_options", "check_pair_options", "parse_seed"]
 
 #: Options of a check of a pair.
 OF_PAIRS = (
@@ -44,6 +45,23 @@ def check_pair_options(who: str, options: Mapping[str, Any]) -> None:
 
             raise UsageError(f"{who}: {suggest(name, known, 'option')}")
     check_options(options.get("mode", "auto"), 1.0, options.get("unit", 0.0), None)
+
+
+def parse_seed(seed: int | str) -> int:
+    """A non-negative integer seed.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    try:
+        number = int(seed) if isinstance(seed, str) else operator.index(seed)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0 or isinstance(seed, bool):
+        raise UsageError(f"seed {shown(seed)} is neither a non-negative integer nor 'fresh'")
+    return number
 
 
 def _number(value: Any) -> bool:

@@ -81,8 +81,8 @@ def _plain(key: str, value: Any) -> Any:
 
 def _check(key: str, value: Any) -> None:
     """What would be said later, without the name of the file."""
-    from .blackbox import parse_seed
     from .limits import Limits
+    from .options import parse_seed
     from .target import Budget
 
     if key == "seed" and value != "fresh":

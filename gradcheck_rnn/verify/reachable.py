@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..streams import array_checksum
+from .array_checksum import array_checksum
 
-__all__ = ["checksum", "differing", "generators", "sharing"]
+__all__ = ["checksum", "differing", "drawn", "generators", "sharing"]
 
 Array = NDArray[Any]
 #: Objects looked at, and how deep, in search of arrays that a function can reach.
@@ -45,7 +45,17 @@ _CLOSED = {"gradcheck_rnn", "jax", "jaxlib"}
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of what differs between two looks; empty if random numbers were drawn."""
     names = [n for n in {**before, **now} if before.get(n) != now.get(n)]
-    return [] if any(n.startswith("random ") for n in names) else names
+    return [] if any(map(_of_numbers, names)) else names
+
+
+def drawn(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether random numbers were drawn between two looks."""
+    return any(before.get(n) != x for n, x in now.items() if _of_numbers(n))
+
+
+def _of_numbers(name: str) -> bool:
+    """Whether what has been looked at is a generator of random numbers."""
+    return name.startswith("random ")
 
 
 def generators() -> dict[str, Any]:

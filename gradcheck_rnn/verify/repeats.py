@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from .budget import OutOfBudget
 from .oracle.noise import shown_eps
+from .outcome import Report
 from .target import Target
 
 __all__ = [
-    "LEAST_REPEATS", "REORDERED", "Repeats", "default_repeats", "differ", "rare_faults",
-    "repeat_gradient",
+    "LEAST_REPEATS", "REORDERED", "Repeats", "default_repeats", "differ", "repeat_gradient",
+    "tell_rare",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -42,13 +43,15 @@ def default_repeats(entries: int, beside: int = 0) -> int:
     return int(max(calls - beside, 2))
 
 
-def rare_faults(calls: int) -> str:
-    """What so many calls of the gradient may not see: a race that comes now and then."""
+def tell_rare(report: Report, calls: int) -> None:
+    """Say in rows what so many calls of the gradient may not see: a race of now and then."""
     missed = (1 - 1 / RARE) ** calls
-    return (
+    text = (
         f"what comes once in more than {calls} calls of the gradient (once in {RARE}: missed with "
         f"probability {missed:.2g}; repeats= makes more)"
     )
+    for row in report.rows:
+        row.missed = "; ".join(filter(None, [row.missed, text]))
 
 
 def differ(a: Floats, b: Floats, eps: float) -> bool:

@@ -21,8 +21,8 @@ from .scales import LARGE, SMALL, norm_of, squares_of
 from .target import Target
 
 __all__ = [
-    "NEIGHBOURS", "GradientRoundoff", "gradient_noise", "measure_gradient_roundoff", "noise_level",
-    "noisy_level", "spread",
+    "NEIGHBOURS", "GradientRoundoff", "gradient_noise", "largest", "measure_gradient_roundoff",
+    "noise_level", "noisy_level", "spread",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -148,7 +148,7 @@ def measure_gradient_roundoff(
     few = sum(gradient[i].size for i in blocks) < LEAST
     shown = max(target.unit, 0.0 if few else shown_eps([gradient[i] for i in blocks]))
     here = {i: gradient[i] for i in blocks}
-    most = {i: REORDERED * max(shown, target.format_eps(i)) * _largest(g) for i, g in here.items()}
+    most = {i: REORDERED * max(shown, target.format_eps(i)) * largest(g) for i, g in here.items()}
     deviations = [
         _steady(target, _neighbour(target, rng, shown), here, shown, most)
         for _ in range(neighbours)
@@ -221,10 +221,10 @@ def _within(gap: Floats, most: float) -> bool:
     """Whether no entry exceeds `most` in size; one that is no number does."""
     square = most * most
     # no square is more than the sum of all; sums that leave the range of numbers say nothing
-    return bool(SMALL < square < LARGE and squares_of(gap) <= square) or _largest(gap) <= most
+    return bool(SMALL < square < LARGE and squares_of(gap) <= square) or largest(gap) <= most
 
 
-def _largest(x: Floats) -> float:
+def largest(x: Floats) -> float:
     """The largest absolute value; not a number where one entry is none."""
     return max(float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
 

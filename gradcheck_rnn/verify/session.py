@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..errors import UsageError
-from .blackbox import parse_seed
 from .cases import GradientCase, check_cases
 from .kernel_check import check_kernel, parts_of
+from .options import parse_seed
 from .oracle.directions import content_seed, fresh_seed
 from .outcome import Report
 from .target import Budget

@@ -23,8 +23,10 @@ FACTORS, SHARES = (0.5, 1.5), 16.0
 
 def symmetric(leaf: Array) -> bool:
     """Whether an array is a square matrix (a stack of them) that is its own transpose."""
-    square = leaf.ndim > 1 and leaf.shape[-1] == leaf.shape[-2] > 1
-    return square and bool(np.array_equal(leaf, np.swapaxes(leaf, -1, -2)))
+    if leaf.ndim < 2 or not leaf.shape[-1] == leaf.shape[-2] > 1:
+        return False
+    turned = np.swapaxes(leaf, -1, -2)
+    return np.array_equal(leaf[..., 0, :], turned[..., 0, :]) and np.array_equal(leaf, turned)
 
 
 def _constant(leaf: Array) -> bool:

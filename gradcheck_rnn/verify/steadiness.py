@@ -5,42 +5,36 @@ A mask of a few units is often the same in a few calls: where a call draws numbe
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from .oracle.noise import Noise
 from .outcome import Report
+from .reachable import drawn
 from .target import Target
 from .verdict import Finding, Verdict
 
-__all__ = ["called_again", "drawn_state", "tell_drift"]
+__all__ = ["NOISY", "called_again", "tell_drift"]
 
+#: Units in the last place of the loss; noise above may be that of some calls only.
+NOISY = 256.0
 #: Calls at the point of a loss that draws numbers.
 CALLS = 16
 #: Standard deviations of its noise that a random loss may be off at the end of a check.
 DRIFT = 4.0
 
 
-def drawn_state() -> tuple[Any, ...]:
-    """The states of the generators of NumPy and of Python."""
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - theirs, not ours
-    return kind, np.asarray(keys).tobytes(), tuple(rest), random.getstate()
-
-
-def called_again(target: Target, noise: Noise, before: tuple[Any, ...]) -> Noise:
+def called_again(target: Target, noise: Noise) -> Noise:
     """The noise of a loss, random where it draws numbers at every call and they change its value.
 
-    `before` is the state of the generators from before the noise was measured. A loss that seeds
-    them itself leaves them in the same state.
+    A loss that seeds its generator itself leaves it in the same state.
     """
-    if not noise.deterministic or drawn_state() == before:
+    if not noise.deterministic or not target.draws:
         return noise
-    before = drawn_state()
+    before = target.look()
     values = [target.base, target.evaluate(target.tree.leaves)]
-    if drawn_state() == before:
+    if not drawn(before, target.look()):
         return noise
     values += [target.evaluate(target.tree.leaves) for _ in range(CALLS - 1)]
     if all(v == target.base for v in values):

@@ -32,10 +32,12 @@ __all__ = ["judge_along_lines", "suspect", "tell_noise"]
 Floats = NDArray[np.float64]
 
 
-def suspect(
-    report: Report, target: Target, g: dict[int, Floats], roundoff: GradientRoundoff
-) -> None:
-    """Add findings that explain a report, or that it could not see at one point."""
+def suspect(report: Report, target: Target, g: dict[int, Floats], *, answers: bool) -> None:
+    """Add findings that explain a report, or that it could not see at one point.
+
+    `answers` says whether the gradient of every block is another one close by, so that it remembers
+    nothing, unless it keeps something by a part of its arguments alone.
+    """
     if not target.responds and any(np.any(g[i]) for i in target.select):
         target.find(
             "loss-ignores-argument",
@@ -63,7 +65,7 @@ def suspect(
     _few_digits(target, g)
     if not failing:
         passed = {row.name for row in report.rows if row.verdict is Verdict.PASS}
-        _stale(target, g, roundoff, report.seed, passed)
+        _stale(target, g, report.seed, passed, answers=answers)
 
 
 def _few_digits(target: Target, g: dict[int, Floats]) -> None:
@@ -110,21 +112,17 @@ def _clipped(target: Target, g: dict[int, Floats], failing: list[Row]) -> None:
 
 
 def _stale(
-    target: Target, g: dict[int, Floats], near: GradientRoundoff, seed: int, passed: set[str]
+    target: Target, g: dict[int, Floats], seed: int, passed: set[str], *, answers: bool
 ) -> None:
     """Find a gradient that is right here because it remembers this point, and wrong elsewhere.
 
     Of what has passed: where nothing shows that it is right here, it may be that of another
     function by intent, as a straight-through gradient is.
-
-    What differs at neighbours one unit in the last place away remembers nothing, unless it keeps
-    something by a part of its arguments alone.
     """
     for i in target.select if target.keeps and len(target.select) > 1 else ():
         _remembered(target, g, [i], seed, passed, whole=True)
-    if near.deterministic and all(x.any() for i, x in near.samples.items() if np.any(g[i])):
-        return
-    _remembered(target, g, target.select, seed, passed)
+    if not answers:
+        _remembered(target, g, target.select, seed, passed)
 
 
 def _remembered(

@@ -26,7 +26,7 @@ from .in_place import Held
 from .known import tells
 from .memory import Reused, laid_out, moved_array, same_or_copy
 from .oracle.line_functions import Lines
-from .reachable import differing
+from .reachable import differing, drawn
 from .returned import coarse_formats, is_pair, shared_memory
 from .scales import Sizes, all_finite
 from .trees import Tree, is_scalar, match_gradient, not_scalar, plain
@@ -82,7 +82,7 @@ class Target(UserCode):
         self.unit = self.value_eps = unit
         #: Whether an entry has refuted the gradient, with no step of the loss in the way.
         self.refuted = False
-        self.responds = False
+        self.responds = self.draws = False  # of the loss: random numbers, in its first call
         self.found_step: int | None = None  # log2 of the best step so far ÷ the scale of its leaf
         self.borne_out = False  # whether smaller steps have borne out wrong entries of a block
         self.random = False  # whether the loss differs between calls by more than rounding
@@ -92,10 +92,10 @@ class Target(UserCode):
         self.scale, self.reach, self.alike = sizes.scale, sizes.reach, sizes.alike
         self._units: dict[int, float] = {}
         self._kept = [leaf.copy("K") for leaf in tree.leaves]
-        self.held = Held(tree)  # given at the end of a check alone
+        self.held = Held(tree)  # given after others alone
         self._first: dict[int, Floats] | None = None
         self.keeps: list[str] = []  # what its first call changed: a cache, perhaps
-        self._used, self._moved, self._watched = Reused(), Reused(), Reused()
+        self._used = Reused()
         self._looked: tuple[int, int, dict[str, Any]] | None = None
 
     def _look(self) -> dict[str, Any]:
@@ -147,24 +147,26 @@ class Target(UserCode):
         if self.evaluations == 0:
             before = self._look()
             first = self.evaluate(leaves)
-            names = differing(before, self._look())
+            now = self._look()
+            names, self.draws = differing(before, now), drawn(before, now)
             if names and not close(first, self.evaluate(leaves), self.value_eps):
                 raise keeps_state(self.nouns.loss, names)
             return first
         return self.evaluate(leaves)
 
-    def evaluate(self, leaves: Sequence[Array], *, fresh: bool = False) -> float:
+    def evaluate(
+        self, leaves: Sequence[Array], *, fresh: bool = False, watched: bool = True
+    ) -> float:
         """As `value`, but for what is looked at around the first call.
 
-        What is `fresh` was made for this call, and needs a copy only where it is compared.
+        What is `fresh` was made for this call, and needs a copy only where it is compared. Of those
+        that are `watched` the first calls are, and some of the others.
         """
         own, kept, calls = self.tree.leaves, self._kept, self.evaluations
-        leaves, watched = (
-            laid_out(leaves, own),
-            calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0,
-        )
+        leaves = laid_out(leaves, own)
+        watched &= calls < WATCHED_CALLS or calls % COMPARED_EVERY == 0
         given = [
-            k if a is b else self._watched.copy(i, a) if watched or not fresh else a
+            k if a is b else self._used.copy(i, a) if watched or not fresh else a
             for i, (a, b, k) in enumerate(zip(leaves, own, kept, strict=True))
         ]
         raw = self.raw(given)
@@ -213,8 +215,10 @@ class Target(UserCode):
         if not self.unchanged(who, self.tree.names, now, before):
             self._kept = [leaf.copy("K") for leaf in self.tree.leaves]
 
-    def gradient_at(self, leaves: Sequence[Array]) -> dict[int, Floats]:
+    def gradient_at(self, leaves: Sequence[Array], *, look: bool = False) -> dict[int, Floats]:
         """Gradients by leaf position, as float64 copies, at `leaves` (copied before the call).
+
+        What its first two calls change is looked at, and what those do that are to be looked at.
 
         Raises
         ------
@@ -224,10 +228,10 @@ class Target(UserCode):
             The function exits, or what it gives at one point depends on earlier calls.
         """
         here = leaves is self.tree.leaves
-        before = self._look() if self.gradients < 2 else None
+        before = self._look() if look or self.gradients < 2 else None
         found = self.gradient(leaves)
         if not here:
-            self._finite(found, leaves)
+            self.see_finite(found, leaves)
         elif self._first is None:
             self._first = found
             if before is not None:
@@ -242,7 +246,7 @@ class Target(UserCode):
     def gradient(self, leaves: Sequence[Array]) -> dict[int, Floats]:
         """As `gradient_at`, without a comparison with earlier calls."""
         copies = [self._used.copy(i, x) for i, x in enumerate(laid_out(leaves, self.tree.leaves))]
-        found = self._returned(copies)
+        found = self.returned(copies)
         if self.gradients <= WATCHED_CALLS:
             self._compare(copies, leaves, self.nouns.gradient)
             self._inspect(found, copies)
@@ -250,13 +254,13 @@ class Target(UserCode):
 
     def gradient_in(self, held: Held) -> dict[int, Floats]:
         """As `gradient`, in arrays that may have been written to since a call with them."""
-        return self._copied(self._returned(held.leaves, held.arguments()), self.first)
+        return self._copied(self.returned(held.leaves, held.arguments()), self.first)
 
     @staticmethod
     def _copied(found: dict[int, Array], known: dict[int, Floats]) -> dict[int, Floats]:
         return {i: same_or_copy(known.get(i), g) for i, g in found.items()}
 
-    def _returned(
+    def returned(
         self, given: Sequence[Array], arguments: Arguments | None = None
     ) -> dict[int, Array]:
         """What the gradient function returns for arrays that are its own, by leaf position."""
@@ -304,7 +308,7 @@ class Target(UserCode):
             self._units[i] = max(self.unit, float(np.finfo(self.tree.leaves[i].dtype).eps))
         return self._units[i]
 
-    def _finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
+    def see_finite(self, gradient: dict[int, Floats], leaves: Sequence[Array]) -> None:
         """Fail a gradient that ceases to be finite where the loss is finite."""
         for i, g in gradient.items():
             if self._first is None or all_finite(g):
@@ -413,26 +417,29 @@ class Target(UserCode):
             self.responds = True
         return values
 
-    def across(self, directions: dict[int, Floats]) -> Callable[[Floats], Floats]:
-        """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
-        used = self._moved
+    def along(self, directions: dict[int, Floats], step: float) -> list[Array]:
+        """The leaves moved by a step along directions."""
+        leaves = list(self.tree.leaves)
+        for i, v in directions.items():
+            leaves[i] = self._used.moved(i, leaves[i], step, v)
+        return leaves
 
-        def moved(e: float) -> list[Array]:
-            leaves = list(self.tree.leaves)
-            for i, v in directions.items():
-                leaves[i] = used.moved(i, leaves[i], e, v)
-            return leaves
+    def across(
+        self, directions: dict[int, Floats], *, watched: bool = True
+    ) -> Callable[[Floats], Floats]:
+        """Values along one line that moves several leaves at once: steps (k,) to values (k,)."""
 
         def evaluate(eps: Floats) -> Floats:
             # A step of zero is the point itself, whose value must be the same in every bit.
             there = np.flatnonzero(eps)
             if len(there) < 2 or not tells(self.loss, "many"):
-                return np.array([self.evaluate(moved(e), fresh=True) for e in eps])
-            points, values = [moved(e) for e in eps[there]], np.empty(len(eps))
+                made = (self.along(directions, e) for e in eps)
+                return np.array([self.evaluate(x, fresh=True, watched=watched) for x in made])
+            points, values = [self.along(directions, e) for e in eps[there]], np.empty(len(eps))
             stacks = {i: np.stack([leaves[i] for leaves in points]) for i in directions}
             values[there] = self._stacked(self.tree.leaves, stacks)
             for k in np.flatnonzero(eps == 0):
-                values[k] = self.value(moved(0.0))
+                values[k] = self.value(self.along(directions, 0.0))
             return values
 
         return evaluate

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .blackbox import check_point, parse_seed, selected
+from .blackbox import check_point, selected
 from .budget import Budget
 from .factories import MISSED, Shapes, at_shapes, is_factory, one_shape, share_budget
 from .guard import Nouns, fails_on_misbehaviour
 from .linearity import look_at_linearity
-from .options import check_pair_options
+from .options import check_pair_options, parse_seed
 from .oracle.directions import content_seed, draw_direction, fresh_seed
 from .outcome import Report
 from .pairs import ArrayPair, Pair

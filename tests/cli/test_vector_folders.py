@@ -346,8 +346,10 @@ def test_the_header_removes_old_results_and_refuses_other_names(tmp_path: Path) 
 
 
 def test_layers_of_a_cell_in_a_layout_that_has_some(run, tmp_path: Path) -> None:
-    layout = "pytorch lstm num_layers=2 bidirectional"
-    made = run("vectors", "lstm", "--layout", layout, "--size", "T=2", "-o", f"{tmp_path}/v")
+    layout = "pytorch rnn num_layers=2 bidirectional"
+    made = run(
+        "vectors", "elman_hidden", "--layout", layout, "--size", "T=2", "-o", f"{tmp_path}/v"
+    )
     assert made.code == 0, made.err
     assert (tmp_path / "v" / "arrays" / "weight_hh_l1_reverse.f64").exists()
     for text in ("pytorch lstm", "pytorch lstm num_layers=2"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import pytest
 
-from gradcheck_rnn import api
+from gradcheck_rnn import api, cell
 from gradcheck_rnn.derivation import evaluate
 from gradcheck_rnn.derivation.numeric_terms import TermEvaluator
+from gradcheck_rnn.language import tanh
 from gradcheck_rnn.language.network import as_network
 from gradcheck_rnn.language.running import to_columns
 from gradcheck_rnn.verify.points import draw_point
@@ -23,9 +26,16 @@ class OneByOne(TermEvaluator):
         return super().__call__(term, lookup)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm_layer_norm"])
-def test_compiled_terms_give_what_their_parts_give(name):
-    network = as_network(api.load(name))
+@cell(inputs="x: d", states="h: p", params="U: p d; b: p")
+def deep(h, x, U, b):
+    return {"h": reduce(lambda a, _: tanh(a) + b, range(70), U @ x + h)}
+
+
+@pytest.mark.parametrize(
+    "system", ["gru", "lstm_layer_norm", "tree_lstm", "ltc", "linear_attention", deep]
+)
+def test_compiled_terms_give_what_their_parts_give(system):
+    network = as_network(api.load(system) if isinstance(system, str) else system)
     point = draw_point(network, 0)
     refs = {**network.parameters, **network.inputs}
     columns = {n: to_columns(refs[n], a) for n, a in point.values.items()}

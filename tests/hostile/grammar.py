@@ -279,7 +279,7 @@ def paths() -> Iterator[Hostile]:
 def outputs() -> Iterator[Hostile]:
     writers = {
         ".txt": ("derive", "elman", "-o", "@"), ".py": ("generate", "elman", "-o", "@"),
-        ".npz": ("vectors", "elman", "-o", "@"), ".json": ("vectors", "elman", "-o", "@"),
+        ".npz": ("vectors", "linear", "-o", "@"), ".json": ("vectors", "linear", "-o", "@"),
         ".html": ("report", "elman", "-o", "@"), ".pdf": ("verify", "c.py", "--report", "@"),
         ".png": ("decay", "elman", "--steps", "60", "--no-remedies", "-o", "@"),
         ".svg": ("decay", "elman", "--steps", "60", "--no-remedies", "-o", "@"),

@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+import gradcheck_rnn.api
+import gradcheck_rnn.cli.app
+import gradcheck_rnn.derivation  # noqa: F401 - imported once and not by every child
 from tests.hostile.grammar import ALL
 from tests.hostile.running import FAULTS, Hostile, run
 

@@ -162,11 +162,6 @@ def _run(make: Callable[[bool], Any], wrong: bool) -> tuple[Any, str, float]:
     return report, report.verdict.value, time.perf_counter() - start
 
 
-def verdict(make: Callable[[bool], Any], wrong: bool) -> str:
-    """The verdict on one version, or what was raised."""
-    return _run(make, wrong)[1]
-
-
 def alarms(report: Any) -> str:
     """The report without its passing rows and without what it could have missed."""
     kept = [

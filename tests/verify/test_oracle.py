@@ -22,7 +22,7 @@ from gradcheck_rnn.verify.oracle import (
 )
 from gradcheck_rnn.verify.oracle.complex_step import operations_not_analytic
 from gradcheck_rnn.verify.oracle.differences import start_exponent
-from gradcheck_rnn.verify.oracle.directions import beta_regularised
+from gradcheck_rnn.verify.oracle.directions import MANY, beta_regularised
 from gradcheck_rnn.verify.roundoff import noisy_level
 
 EPS = float(np.finfo(np.float64).eps)
@@ -270,3 +270,25 @@ def test_slip_probability_against_monte_carlo(n, threshold):
     assert miss_probability(n, threshold, 1.0, 2) == pytest.approx(missed**2, abs=0.02)
     assert miss_probability(n, 2.0, 1.0) == 1.0
     assert miss_probability(1, 0.1, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.2])
+def test_no_fault_slips_through_large_blocks_more_often_than_is_said(threshold: float) -> None:
+    """Directions of many entries are drawn from a cube: one, two, some or all may be wrong."""
+    n, rng = MANY, np.random.default_rng(5)
+    faults = np.zeros((5, n))
+    faults[0, 7], faults[1, [3, 9]], faults[2, :9], faults[3], faults[4] = (
+        1,
+        1,
+        1,
+        1,
+        rng.normal(size=n),
+    )
+    faults /= np.linalg.norm(faults, axis=1)[:, None]
+    seen = np.array([faults @ draw_direction((n,), 1, "W", k) for k in range(3000)])
+    assert np.allclose(np.std(seen, axis=0) * np.sqrt(n), 1, atol=0.05)
+    missed = np.mean(np.abs(seen) < threshold / np.sqrt(n), axis=0)
+    said = miss_probability(n, threshold / np.sqrt(n), 1.0)
+    assert np.all(missed <= said + 3 * np.sqrt(said / 3000))
+    assert said < 0.83 * threshold
+    assert miss_probability(n, 0.5, 1.0) == 1.0

@@ -16,7 +16,6 @@ from ...checks import check_function, check_names, shown
 from ...errors import UsageError
 from ...language.cell import Cell
 from ...language.network import Network, as_network
-from ..blackbox import parse_seed
 from ..guard import fails_on_misbehaviour
 from ..harness.aggregates import COARSE
 from ..harness.arrays import Precision, make_arrays, precision
@@ -31,6 +30,7 @@ from ..harness.plainly_wrong import PlainlyWrong
 from ..harness.plan import Case, Hint, Shapes, plan_points
 from ..harness.ready import ready
 from ..harness.subject import Subject
+from ..options import parse_seed
 from ..oracle.directions import fresh_seed
 from ..outcome import Diagnosis, Report
 from ..points import Role

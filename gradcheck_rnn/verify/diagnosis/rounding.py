@@ -117,9 +117,11 @@ class Rounded(TermEvaluator):
     def _rounded(self, found: Array) -> Array:
         if not self.draws:
             return np.asarray(found * type(self).factors(found.shape))
-        shape = np.broadcast_shapes((1 + self.draws, 1, 1, 1), found.shape)
-        out = np.array(np.broadcast_to(found, shape))
-        np.multiply(out[1:], type(self).factors((self.draws, *shape[1:])), out=out[1:])
+        found = found[(None,) * (4 - found.ndim)]
+        out = np.empty((1 + self.draws, *found.shape[1:]), found.dtype)
+        out[0] = found[0]
+        moved = found[-self.draws :]  # all that are moved, or the only one there is
+        np.multiply(moved, type(self).factors(out[1:].shape), out=out[1:])
         return out
 
     def _leave_out(self, found: Array, x: Array, operand: Term) -> None:
@@ -178,7 +180,7 @@ def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> ty
     several cotangents: as it is, and moved so many times.
     """
     units = np.array([1 - eps, 1 + eps])
-    drawn = units[rng.integers(0, 2, size=2 * SIGNS)]
+    drawn = _drawn(eps, rng)
 
     def factors(shape: tuple[int, ...]) -> Array:
         size = math.prod(shape)
@@ -195,6 +197,24 @@ def randomly_rounded(eps: float, rng: np.random.Generator, draws: int = 0) -> ty
     made.reached, made.unmoved, made.numbers = {}, [], count()
     made.Still = type("Still", (made,), {"still": True})
     return made
+
+
+#: By unit and state of a generator: the units that it draws, and its state then.
+_DRAWN: dict[tuple[float, str], tuple[Array, Any]] = {}
+MOST_DRAWN = 4
+
+
+def _drawn(eps: float, rng: np.random.Generator) -> Array:
+    """One unit up or down at 2 `SIGNS` places, drawn once from generators in the same state."""
+    bits = rng.bit_generator
+    key = eps, repr(bits.state)
+    if key not in _DRAWN:
+        if len(_DRAWN) >= MOST_DRAWN:
+            _DRAWN.clear()
+        drawn = np.array([1 - eps, 1 + eps])[rng.integers(0, 2, size=2 * SIGNS)]
+        _DRAWN[key] = drawn, bits.state
+    drawn, bits.state = _DRAWN[key]
+    return drawn
 
 
 def in_other_forms(eps: float, rng: np.random.Generator, draws: int = 0) -> type[Rounded]:

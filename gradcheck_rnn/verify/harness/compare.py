@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...streams import Stream, generator
+from ..memory import same_values
 from ..points import Role
 from ..roundoff import spread
 from .aggregates import COARSE, over_pieces, whole
@@ -82,6 +83,8 @@ def compare_gradients(
     users = [u for u in fitted.arguments if _has_gradient(point, u) and point.arrays[u].size]
     out = Comparison(point)
     out.truth = truth = point.truth(point.oracle, point.cases)
+    point.known = truth.of
+    blind = _blind(truth, len(point.cases))
     # One set of neighbours for all cases: what they share in rounding is seen to be shared.
     rng = generator(seed, Stream.GRADIENT_NEIGHBOURS)
     near = [neighbour(point.arrays, form, rng, fitted) for _ in range(NEIGHBOURS)]
@@ -89,8 +92,9 @@ def compare_gradients(
         given = point.users(case) if subject.with_cotangents else None
         got = subject.gradients(fitted, point.arrays, given)
         _note_outputs(out, subject)
+        want, size = ({n: a[k] for n, a in made.items()} for made in (truth.of, truth.size))
         records = [
-            _record(point, user, case, k, got[user], truth)
+            _record(point, user, case, got[user], want, size, blind[k])
             for user in users if user in got
         ]  # fmt: skip
         out.missing += [u for u in users if u not in got and u not in out.missing]
@@ -134,9 +138,12 @@ def compare_gradients(
     return out
 
 
-def _largest(size: Array) -> float:
-    """The largest finite number among absolute values."""
-    return float(np.max(size, initial=0.0, where=np.isfinite(size)))
+def _blind(truth: Gradients, count: int) -> Array:
+    """What the complex step cannot tell from its own error, by case: it stood for zero."""
+    largest = np.zeros(count)
+    for size in (a.reshape(count, -1) for a in truth.size.values()):
+        np.maximum(largest, np.max(size, axis=1, initial=0.0, where=np.isfinite(size)), out=largest)
+    return BELOW * 2.0**52 * largest
 
 
 def _wrong(records: Sequence[Record]) -> list[Record]:
@@ -144,14 +151,12 @@ def _wrong(records: Sequence[Record]) -> list[Record]:
 
 
 def _record(
-    point: ModelPoint, user: str, case: Case, k: int, got: Array, truth: Gradients
+    point: ModelPoint, user: str, case: Case, got: Array, truth: Arrays, sizes: Arrays, blind: float
 ) -> Record:
-    """A record of the k-th case with its bound from the terms of its sums."""
+    """A record of a case with its bound from the terms of its sums, of which ``blind`` is one."""
     form, inner, fitted = point.form, point.inner, point.fitted
-    want = fitted.pull(user, {n: a[k] for n, a in truth.of.items()})
-    size = fitted.pull(user, {n: a[k] for n, a in truth.size.items()}, absolute=True)
-    # What the complex step cannot tell from its own error stood for zero: a term of every sum.
-    size = size + BELOW * 2.0**52 * max(_largest(a[k]) for a in truth.size.values())
+    want = fitted.pull(user, truth)
+    size = fitted.pull(user, sizes, absolute=True) + blind
     record = Record(user, case, got, want, want, want)
     with np.errstate(all="ignore"):
         record.sums = spread(size[None])
@@ -227,11 +232,13 @@ def _find_excess(
         nothing = np.zeros((1, *record.got.shape))
         return np.asarray(rounding(point, case)[user]) if rounding else nothing
 
-    own, loose = (e.gradients(case)[user] for e in (point.own, point.explained))
-    if np.any(record.ratio > 1) and _some_plain(record):
-        loose = np.zeros_like(loose)  # wrong in any order: no order need be allowed for
-    parts = list(point.parts(user).values())
-    found = judge_noise(suspect, parts, record.want, own, loose, saved, again)
+    def reordered() -> Array:
+        if np.any(record.ratio > 1) and _some_plain(record):
+            return np.zeros((1, *record.got.shape))  # wrong in any order: none need be allowed for
+        return point.explained.gradients(case)[user]
+
+    own, parts = point.own.gradients(case)[user], list(point.parts(user).values())
+    found = judge_noise(suspect, parts, record.want, own, reordered, saved, again)
     if found is None or (not found[-1] and np.any(record.ratio > 1) and not np.any(record.want)):
         return  # a wrong array for one that is zero is not known to have lost precision
     out.excess.append(Excess(user, point.label, case.label, *found))
@@ -241,6 +248,9 @@ def _note_outputs(out: Comparison, subject: Subject) -> None:
     """How far the outputs that a gradient was taken with are from those of the first call."""
     for name, a in subject.outputs.items():
         first = out.point.outputs.setdefault(name, a)
+        if same_values(a, first):
+            out.restless.setdefault(name, np.zeros(a.shape))
+            continue
         with np.errstate(all="ignore"):
             gap = np.abs(np.where(a == first, 0.0, a - first))  # equal infinities are equal
         out.restless[name] = np.fmax(out.restless.get(name, 0.0), np.nan_to_num(gap, nan=np.inf))

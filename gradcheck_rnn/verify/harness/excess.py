@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def judge_noise(
     parts: Sequence[Indices],
     want: Array,
     own: Array,
-    reordered: Array,
+    reordered: Callable[[], Array],
     saved: Callable[[], Array],
     again: Callable[[int], Array] | None,
 ) -> tuple[float, float, float, bool] | None:
@@ -120,27 +121,32 @@ def judge_noise(
     ----------
     parts : sequence of int arrays
         As in `suspicious`.
-    own, reordered : array (draws, \\*shape)
-        Deviations of the definition's own gradient under rounding, step by step and in any order.
-    saved : callable
-        Further such deviations, under the rounding of saved values; asked only if need be.
+    own : array (draws, \\*shape)
+        Deviations of the definition's own gradient under rounding, step by step.
+    reordered, saved : callable
+        The same of steps in any order, and further ones, under the rounding of saved values; asked
+        only if need be.
     again : callable
         Deviation of a further call at neighbour j from the first call there; None: no need to ask.
     """
     noise, apart = _noise(suspect.moves, suspect.repeats), _apart(suspect)
-    kept, loose = spread(own) + suspect.unit, spread(reordered)
+    kept = spread(own) + suspect.unit
 
-    def limit(at: Indices, most: float = suspect.most) -> float:
-        return max(most * _rms(kept, at), REORDERED * _rms(loose, at))
+    @cache
+    def loose() -> Array:
+        return spread(reordered())
+
+    def beyond(size: float, at: Indices, most: float = suspect.most) -> bool:
+        return size > most * _rms(kept, at) and not size <= REORDERED * _rms(loose(), at)
 
     def by_chance(at: Indices) -> bool:
-        return _rms(apart, at) > limit(at, min(suspect.most, MOST_APART))
+        return beyond(_rms(apart, at), at, min(suspect.most, MOST_APART))
 
-    loud = [at for at in parts if _rms(noise, at) > limit(at) or by_chance(at)]
+    loud = [at for at in parts if beyond(_rms(noise, at), at) or by_chance(at)]
     if not loud:
         return None
     kept = kept + spread(np.nan_to_num(saved()))
-    loud = [at for at in parts if _rms(noise, at) > limit(at) or by_chance(at)]
+    loud = [at for at in loud if beyond(_rms(noise, at), at) or by_chance(at)]
     if not loud:
         return None
     at = max(loud, key=lambda at: _rms(noise, at) / max(_rms(kept, at), 1e-300))
@@ -148,7 +154,7 @@ def judge_noise(
     if not chance and again is not None and len(suspect.moves):
         loudest = int(np.argmax([_rms(m, at) for m in suspect.moves]))
         chance = any(
-            _rms(np.nan_to_num(again(loudest), nan=np.inf), at) > limit(at) for _ in range(CALLS)
+            beyond(_rms(np.nan_to_num(again(loudest), nan=np.inf), at), at) for _ in range(CALLS)
         )
     size = _rms(want, at) or 1.0
     times = _rms(noise, at) / max(_rms(kept, at), 1e-300)

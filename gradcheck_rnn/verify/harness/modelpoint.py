@@ -68,6 +68,8 @@ class ModelPoint(Point):
     cases: list[Case] = field(default_factory=list)
     #: Outputs of the code at this point, from its first call there.
     outputs: Arrays = field(default_factory=dict, repr=False)
+    #: Gradients of the definition for all cases, while they are compared.
+    known: Arrays = field(default_factory=dict, repr=False)
     #: What the code raises at sizes in the other order, for which the point is left out.
     refused: str = ""
     #: Whether the forward pass ran there before it.
@@ -176,6 +178,7 @@ class ModelPoint(Point):
 
     def release(self) -> None:
         """Forget what rounding does here; it is made again when asked for."""
+        self.known = {}
         for name in ("own", "explained", "meaningless"):
             self.__dict__.pop(name, None)
 
@@ -346,7 +349,7 @@ class Explained:
         """By draw, the deviations of the definition's gradients of all cases."""
         point, cases = self.point, self.point.cases
         rng = generator(self.seed, Stream.EXPLAINED_COTANGENTS)
-        base = point.truth(point.oracle, cases, sizes=False).of
+        base = point.known or point.truth(point.oracle, cases, sizes=False).of
         found = []
         for oracle in self._moved():
             near = [

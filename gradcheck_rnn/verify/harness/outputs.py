@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,7 +156,7 @@ def compare_loss(
         return rounding.outputs(point)[LOSS]
 
     if suspicious(suspect, [np.zeros(1, np.intp)]):
-        own, loose = point.own.losses(), point.explained.losses()
+        own, loose = point.own.losses(), cache(lambda: point.explained.losses())
 
         def once_more(j: int) -> Array:
             return np.asarray(gap(np.asarray(subject.value(near[j])), np.asarray(moved[j])))
@@ -163,7 +164,7 @@ def compare_loss(
         found = judge_noise(suspect, [np.zeros(1, np.intp)], want, own, loose, saved, once_more)
         if found is not None:
             record.excess = Excess("loss", point.label, FORWARD, *found)
-            noise = float(spread(loose))
+            noise = float(spread(loose()))
     record.bound = SPREADS * noise + UNITS * unit + 4 * slip
     record.ratio = ratio_of(value, want, record.bound)
     if np.any(record.ratio > 1):
@@ -214,8 +215,8 @@ def _excess(
     parts = list(point.parts(user).values())
     if not suspicious(suspect, parts):
         return None
-    own, loose = (_placed(point, user, reordered=r) for r in (False, True))
-    found = judge_noise(suspect, parts, want, own, loose, saved, again)
+    own, loose = (partial(_placed, point, user, reordered=r) for r in (False, True))
+    found = judge_noise(suspect, parts, want, own(), loose, saved, again)
     return None if found is None else Excess(user, point.label, FORWARD, *found)
 
 

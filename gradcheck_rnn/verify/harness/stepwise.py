@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -252,9 +253,12 @@ def _diagonal(
     return out
 
 
+@lru_cache(maxsize=256)
 def _signed(count: int) -> Array:
     rng = np.random.default_rng(20)
-    return rng.uniform(0.5, 1.5, size=count) * rng.choice([-1.0, 1.0], size=count)
+    made = rng.uniform(0.5, 1.5, size=count) * rng.choice([-1.0, 1.0], size=count)
+    made.flags.writeable = False
+    return made
 
 
 def _through(

@@ -14,13 +14,19 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...streams import array_checksum
+from ..array_checksum import array_checksum
 
 __all__ = ["beta_regularised", "content_seed", "draw_direction", "fresh_seed", "miss_probability"]
 
 Floats = NDArray[np.float64]
 #: Bytes of an array from which its checksum stands for its content.
 LARGE = 2**17
+#: Entries from which coordinates are uniform, which takes a fifth of the time of normal ones.
+MANY = 2**14
+#: Twice the largest density of a sum of uniform numbers of variance 1 with weights of norm 1: no
+#: section of a unit cube by a hyperplane has a content of more than √2 (K. Ball, Cube slicing in
+#: R^n, Proc. Amer. Math. Soc. 97, 1986), and the density of such a sum is highest at 0.
+DENSITY = 2.0 * math.sqrt(2.0 / 12.0)
 
 
 def content_seed(arrays: Iterable[NDArray[np.generic]]) -> int:
@@ -41,14 +47,21 @@ def fresh_seed() -> int:
 
 
 def draw_direction(shape: tuple[int, ...], seed: int, block: str, probe: int = 0) -> Floats:
-    """Uniform unit direction of the given shape; (seed, block name, probe number) repeat it.
+    """Random unit direction of the given shape; (seed, block name, probe number) repeat it.
 
-    Of an empty shape there is one, which is empty.
+    Uniform on the sphere, or, of many entries, in a cube: the norm is then 1 within one in a
+    hundred. Of an empty shape there is one, which is empty.
     """
     if 0 in shape:
         return np.zeros(shape)
     label = int.from_bytes(hashlib.sha256(block.encode()).digest()[:8], "big")
     generator = np.random.default_rng([seed, label, probe])
+    size = math.prod(shape)
+    if size >= MANY:
+        draw = generator.random(shape)
+        draw -= 0.5
+        draw *= math.sqrt(12.0 / size)
+        return draw
     while True:
         draw = np.asarray(generator.standard_normal(shape))
         flat = draw.reshape(-1)
@@ -109,11 +122,14 @@ def miss_probability(size: int, threshold: float, fault: float, probes: int = 1)
     Returns
     -------
     P(|<u, v>| < threshold/fault)^probes for a unit u, which is I_{c²}(1/2, (n-1)/2): the sphere
-    without the two caps around ±u.
+    without the two caps around ±u. Of many entries, whose directions are drawn from a cube, a
+    bound that holds for every fault.
     """
     if fault <= threshold:
         return 1.0
     if size == 1:
         return 0.0
     c = threshold / fault
+    if size >= MANY:
+        return float(min(DENSITY * c * math.sqrt(size), 1.0)) ** probes
     return beta_regularised(c * c, 0.5, (size - 1) / 2) ** probes

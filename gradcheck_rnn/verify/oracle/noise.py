@@ -119,6 +119,8 @@ def narrow_format(arrays: Mapping[int, Floats], eps: float) -> tuple[str, list[i
             i for i, x in arrays.items()
             if _holds(x.ravel()[:FIRST], bits) and _holds(x, bits) and np.any(x != np.rint(x))
         ]  # fmt: skip
+        if not held:
+            continue
         digits = [np.abs(np.frexp(arrays[i].ravel())[0]) for i in held]
         different = np.unique(np.concatenate([*digits, [0.0]]))[1:]
         used = np.count_nonzero(np.ldexp(different, bits) % 8)
@@ -191,6 +193,7 @@ def measure_noise(
     dtype_eps: float,
     value_dtype_eps: float = 0.0,
     centre: float | None = None,
+    times: int = 1,
 ) -> Noise:
     """Measure the noise of phi near 0.
 
@@ -206,9 +209,11 @@ def measure_noise(
     value_dtype_eps
         Machine epsilon of the type that phi returns, if known to be coarser than float64.
     centre
-        phi(0), where it has been evaluated already; it counts as one of the repeats.
+        phi(0), where it has been evaluated already.
+    times
+        How often that gave the same; each counts as one of the repeats.
     """
-    given = [] if centre is None else [centre]
+    given = [] if centre is None else [centre] * times
     used = REPEATS - len(given)
     repeated = np.append(given, np.asarray(phi(np.zeros(used)), dtype=np.float64))
     centre, spread = float(repeated[0]), 0.0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gradcheck_rnn.codegen.backends.c import print_files
-from tests.codegen.support import Arrays, Case
+from tests.codegen.support import BATCH, Arrays, Case
 
 CC = shutil.which("cc") or shutil.which("gcc")
 #: Everything here compiles C.
@@ -26,12 +26,17 @@ def files(case: Case) -> dict[str, str]:
     return print_files(case.derivation, python=True)
 
 
-def built(case: Case, folder: Path, flags: tuple[str, ...] = QUICK) -> Any:
-    """The Python module over a C kernel, compiled with these flags."""
+def built(case: Case, folder: Path, flags: tuple[str, ...] = QUICK, short: bool = True) -> Any:
+    """The Python module over a C kernel, compiled with these flags.
+
+    ``short``: in blocks of two steps, the last one shorter.
+    """
     texts = files(case)
     folder.mkdir(exist_ok=True)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        changed = text.replace("DEPTH = 256", f"DEPTH = {2 * BATCH}") if short else text
+        assert (changed != text) == (short and name.endswith(".c"))
+        (folder / name).write_text(changed, encoding="utf-8")
     return load(folder / next(n for n in texts if n.endswith(".py")), flags)
 
 

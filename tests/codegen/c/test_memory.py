@@ -21,7 +21,7 @@ STEPS = 256
 def held(name: str, folder: Path, sizes: dict[str, int]) -> float:
     """The workspace of both passes in units of state history plus inputs."""
     network = cells.get(name)
-    module = built(Case(network), folder)
+    module = built(Case(network), folder, short=False)
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {
         n: rng.uniform(0.1, 1, size=[sizes[a] for a in axes]) for n, axes in module.SHAPES.items()

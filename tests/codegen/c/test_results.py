@@ -31,7 +31,7 @@ from tests.strategies.choices import Seeded
 from tests.strategies.random_networks import random_file
 from tests.strategies.random_stacks import random_stack_cell
 
-from .support import CC, built, files, load, needs_compiler, results, upstream
+from .support import CC, QUICK, built, files, load, needs_compiler, results, upstream
 
 pytestmark = needs_compiler
 #: What the kernels may differ by: both round, in other orders, and elementary functions differ.
@@ -139,7 +139,7 @@ def test_products_in_parallel(tmp_path: Path) -> None:
     for n, axes in case.module.SHAPES.items():
         case.arrays[n] = rng.uniform(0.1, 0.9, size=[sizes[a] for a in axes])
     given = {"y": rng.normal(size=(3, 2, 5)), "S_final": rng.normal(size=(2, 3, 40, 41))}
-    found = results(case, built(case, tmp_path, ("-O1", "-fopenmp")), given)
+    found = results(case, built(case, tmp_path, ("-O1", "-fopenmp"), short=False), given)
     right = results(case, case.module, given)
     assert max(error(a, right[n]) for n, a in found.items()) <= EXACT["float64"]
 
@@ -167,7 +167,8 @@ def test_products_of_every_size(sizes: tuple[int, int, int, int], tmp_path: Path
         shape = [lengths[a] for a in axes]
         case.arrays[n] = rng.normal(size=shape) / np.sqrt(shape[-1])
     given = {"h": rng.normal(size=(steps, batch, p)), "c_final": rng.normal(size=(batch, p))}
-    found = results(case, built(case, tmp_path, ("-O2", "-march=native")), given)
+    module = built(case, tmp_path, ("-O2", "-march=native"), short=False)
+    found = results(case, module, given)
     right = results(case, case.module, given)
     assert max(error(a, right[n]) for n, a in found.items()) <= EXACT["float64"]
 
@@ -215,10 +216,27 @@ def test_a_planted_fault_is_found(tmp_path: Path) -> None:
     wrong.mkdir()
     for file in ("lstm.c", "lstm.h", "lstm.py"):
         (tmp_path / file).rename(wrong / file)
-    from .support import QUICK, load
-
     off = compared(case, load(wrong / "lstm.py", QUICK))
     assert off["gradient W_f"] > 1e-3
+
+
+def test_a_planted_fault_in_blocks_of_steps_is_found(tmp_path: Path) -> None:
+    case = Case(as_network(api.load("lstm")))
+    built(case, tmp_path)
+    source = tmp_path / "lstm.c"
+    text = source.read_text(encoding="utf-8")
+    assert "inputs->x + first * B * d" in text
+    source.write_text(text.replace("inputs->x + first * B * d", "inputs->x"), encoding="utf-8")
+    off = compared(case, load(tmp_path / "lstm.py", QUICK))
+    assert off["gradient U_f"] > 1e-3
+
+
+def test_what_one_loop_alone_reads_is_made_there() -> None:
+    """And what products over all steps alone read lasts for a block of steps."""
+    text = files(Case(as_network(api.load("lstm_layer_norm"))))["lstm_layer_norm.c"]
+    assert not re.search(r"real \*const ratio", text)
+    assert "d_s_h = take(&next, steps_at_once(T, B) * B * 4 * p);" in text
+    assert not re.search(r"_j / scale", text)
 
 
 def test_elementary_functions(tmp_path: Path) -> None:
@@ -253,6 +271,42 @@ def test_elementary_functions(tmp_path: Path) -> None:
                 off = np.abs(found[fine] - right[fine]) / np.spacing(np.abs(nearest[fine]))
                 assert float(off.max()) <= units
         assert np.signbit(t[len(drawn) + 1])
+
+
+def test_quotients_by_reciprocals(tmp_path: Path) -> None:
+    """Within 2 units in the last place of x / y wherever that is a normal number, or none."""
+    from gradcheck_rnn.codegen.backends.c.runtime import ELEMENTARY, TYPES
+
+    text = TYPES + ELEMENTARY + (
+        "void ratios(const real *x, const real *y, real *z, Index n)\n"
+        "{ for (Index k = 0; k < n; ++k) { const real shift = shift_of(y[k]);"
+        " z[k] = x[k] * shift * (1 / (y[k] * shift)); } }\n"
+    )  # fmt: skip
+    (tmp_path / "f.c").write_text(text)
+    rng = np.random.default_rng(0)
+    for dtype, options in ((np.float64, []), (np.float32, ["-DSINGLE"])):
+        made = tmp_path / f"{np.dtype(dtype).name}.so"
+        flags = ["-O3", "-march=native", "-ffp-contract=fast"]
+        subprocess.run([str(CC), *flags, *options, "-shared", "-fPIC", str(tmp_path / "f.c"), "-lm",
+                        "-o", str(made)], check=True)  # fmt: skip
+        limits = np.finfo(dtype)
+        ends = [limits.smallest_subnormal, 7 * limits.smallest_subnormal, limits.tiny, limits.max]
+        odd = np.array([*ends, 0.0, np.inf, np.nan, 1.0, 1e-30, 1e30], dtype)
+        powers = rng.uniform(limits.minexp - limits.nmant, limits.maxexp, 20_000)
+        x, y = (np.concatenate([a.ravel(), rng.permutation(np.exp2(powers)).astype(dtype)])
+                for a in np.meshgrid(odd, -odd))  # fmt: skip
+        z = np.empty_like(x)
+        ctypes.CDLL(str(made)).ratios(*(ctypes.c_void_p(a.ctypes.data) for a in (x, y, z)),
+                                      ctypes.c_ssize_t(len(x)))  # fmt: skip
+        with np.errstate(all="ignore"):
+            right = x.astype(np.longdouble) / y
+            nearest = right.astype(dtype)
+        assert np.array_equal(np.isnan(z), np.isnan(nearest))
+        assert np.array_equal(np.isinf(z), np.isinf(nearest))
+        fine = np.isfinite(nearest)
+        with np.errstate(over="ignore"):
+            off = np.abs(z[fine] - right[fine]) / np.spacing(np.abs(nearest[fine]))
+        assert float(off.max()) <= 2
 
 
 def test_other_compilers_flags_and_a_blas(tmp_path: Path) -> None:
@@ -343,7 +397,7 @@ def test_the_same_text_twice() -> None:
 
 def test_memory_is_the_states_and_their_adjoints(tmp_path: Path) -> None:
     """Of a scan in which exp(Δ A) and its adjoint are matrices of every step."""
-    module = built(Case(as_network(api.load("selective_scan"))), tmp_path)
+    module = built(Case(as_network(api.load("selective_scan"))), tmp_path, short=False)
     sizes = {"T": 24, "B": 2, "n": 40, "m": 36}
     arrays = {n: np.ones([sizes[a] for a in axes]) for n, axes in module.SHAPES.items()}
     given = sum(a.size for a in arrays.values()) + sizes["T"] * arrays["S0"].size

@@ -1,12 +1,12 @@
-"""Every mutant of a cell put in the place of its right gradient: is it seen, and is it named?
+"""A derivation as code under test, and mutants of it put in the place of its right gradients.
 
 The numbers of a mutant are shaken in the last place, so that it is not recognised by being the
-same computation.
+same computation. Samples of mutants are named in `tests.verify.test_fault_study`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,20 +52,6 @@ class DerivedCode:
         return {n: to_rows(self.refs[n], g) for n, g in evaluate.bptt(run, given).items()}
 
 
-@dataclass
-class Study:
-    """Counts of one cell."""
-
-    cell: str
-    mutants: int = 0
-    equal: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
-    named: int = 0
-    alone: int = 0
-    wrong: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 class Laboratory:
     """The points of one cell, with the bounds of its right gradient."""
 
@@ -108,45 +94,3 @@ class Laboratory:
         ill = [c for c in comparisons if c.wrong]
         after = postprocessing(ill[0], wrong_names(ill[0]))
         return search(self.bench, self.candidates, after, comparisons, most=most)
-
-
-def study(cell: str, every: int = 1, seed: int = 0) -> Study:
-    """Run all (or every n-th of the) mutants of a cell."""
-    import time
-
-    lab = Laboratory(cell, seed)
-    out = Study(cell)
-    started = time.perf_counter()
-    for c in lab.candidates[::every]:
-        out.mutants += 1
-        comparisons = lab.faulty(c)
-        if not all(np.all(np.abs(r.got) < 1e100) for x in comparisons for r in x.records):
-            out.mutants -= 1  # an adjoint taken for a value is squared at every step
-            continue
-        if not any(x.wrong for x in comparisons):
-            out.missed.append(c.id)
-            continue
-        found = lab.diagnose(comparisons, most=1)
-        ids = [n for m in found.matches for n in (m.id, *found.same[m.id])]
-        if c.id in ids:
-            out.named += 1
-            out.alone += len(found.matches) == 1
-        else:
-            out.wrong.append((c.id, "; ".join(ids) or "none"))
-    out.seconds = time.perf_counter() - started
-    return out
-
-
-if __name__ == "__main__":
-    import sys
-
-    for name in sys.argv[2:]:
-        s = study(name, int(sys.argv[1]))
-        print(
-            f"{s.cell}: {s.mutants} mutants, {s.named} named ({s.alone} alone), "
-            f"{len(s.missed)} not seen, {len(s.wrong)} named otherwise, {s.seconds:.1f} s"
-        )
-        for m in s.missed:
-            print("   not seen:", m)
-        for a, b in s.wrong:
-            print("   ", a, "->", b)

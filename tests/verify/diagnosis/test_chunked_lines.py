@@ -14,7 +14,8 @@ HANDING = ("dstep += dla * -np.exp(A_log)", "dstep += dla * -np.exp(A_log); reco
 def wrong_lines(*edits: tuple[str, str]) -> tuple[Any, list[str]]:
     space = blind_faults.edited("ssd", [HANDING, *edits])
     model = blind_faults.definition("ssd")
-    report = check_model(model, forward=space["forward"], backward=space["backward"])
+    passes = {n: space[n] for n in ("forward", "backward")}
+    report = check_model(model, **passes, diagnose=False)
     return report, [line.name for line in report.lines if line_verdict(line) == "wrong"]
 
 

@@ -22,6 +22,8 @@ from gradcheck_rnn.verify.diagnosis.parts import alike_in_all
 from ...derivation.test_mutants import running
 from .study import DerivedCode
 
+pytestmark = pytest.mark.usefixtures("few_points")
+
 
 @pytest.mark.parametrize(
     ("fault", "words"),

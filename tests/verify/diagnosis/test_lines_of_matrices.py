@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.blind_second import gated_forward
+from benchmarks.blind_second_more import gated_forward
 from benchmarks.line_study import one
 from gradcheck_rnn import Layout, check_model, load, record
 from gradcheck_rnn.errors import DimensionError, UsageError

@@ -22,8 +22,9 @@ _TAKEN = """
     real Index group vector bits t row column term entry unit sequence total peak value_of_row
     workspace scratch sizes parameters inputs outputs cotangents gradients next zeros needed
     smallest largest forward_needs backward_needs take room fill copy_rows pack packed_size
-    multiply turn product outer tile tile_n bits_of power_of_two reduced expm1_of softmax_of
-    log_softmax_of eliminate memcpy memset size_t ptrdiff_t restrict main
+    steps_at_once block first steps multiply turn product outer tile tile_n bits_of shift_of
+    tiny large_power power_of_two reduced expm1_of softmax_of log_softmax_of eliminate memcpy
+    memset size_t ptrdiff_t restrict main
 """
 #: Names that the printed text uses for itself.
 OWN = frozenset(_TAKEN.split())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 
 from ....language.dims import ONE, Dim
 from ....language.ops.unit_maps import UNIT_MAPS
-from ...schedule.dependence import overlap
-from ...schedule.ops import Access, Assign, Buffer, Units
+from ...schedule.dependence import overlap, span
+from ...schedule.ops import Access, Assign, Buffer, Call, Expr, Units, accesses
 from ..cfamily.addressing import rows_of, same_place
 from ..cfamily.frame import Entries, Frame
 from ..cfamily.fuse import FusedKernel, Item, reads_of
+from ..expressions import Precedence, Text
 from ..wrapping import WIDTH
 from .config import CNamer
 from .expressions import C99
@@ -20,10 +21,30 @@ from .expressions import C99
 __all__ = ["CFrame", "comment_lines", "is_sum", "phases", "print_kernel"]
 
 
+class _EntryC99(C99):
+    """Expressions of entries.
+
+    Attributes
+    ----------
+    over : callable or None
+        Divisor that all units of a loop share → what the loop multiplies by instead.
+    """
+
+    over: Callable[[Expr], str] | None = None
+
+    def text(self, e: Expr) -> Text:
+        if isinstance(e, Call) and e.op == "div" and self.over is not None:
+            above, below = e.args
+            if rows_of(below) == ONE != rows_of(above):
+                first = self.text(above).at(Precedence.PRODUCT)
+                return Text(f"{first} * {self.over(below)}", Precedence.PRODUCT)
+        return super().text(e)
+
+
 class CFrame(Frame):
     """Pointers, sizes and local names of one C function."""
 
-    printer_type = C99
+    printer_type = _EntryC99
 
     def __init__(
         self,
@@ -34,6 +55,7 @@ class CFrame(Frame):
         alone: Collection[Buffer] = (),
     ) -> None:
         self.alone, self._totals = alone, ["total"]
+        self._reciprocals: dict[str, tuple[str, str]] = {}
         self._namer = CNamer(sizes.values())
         super().__init__(kernel, views, inner, sizes)
 
@@ -45,6 +67,13 @@ class CFrame(Frame):
         while len(self._totals) <= number:
             self._totals.append(self.fresh(f"total_{len(self._totals) + 1}"))
         return self._totals[number]
+
+    def reciprocal(self, divisor: str) -> tuple[str, str]:
+        """What the two factors are called that a loop multiplies by instead of dividing."""
+        if divisor not in self._reciprocals:
+            of = f"_{divisor}" if divisor.isidentifier() else ""
+            self._reciprocals[divisor] = self.fresh(f"shift{of}"), self.fresh(f"over{of}")
+        return self._reciprocals[divisor]
 
     def head(self, name: str, comment: Iterable[str]) -> list[str]:
         """Comment and signature."""
@@ -96,23 +125,57 @@ def _each_unit(frame: CFrame, rows: str, body: Iterable[str]) -> list[str]:
 def _entries(frame: CFrame) -> list[str]:
     kernel = frame.kernel
     items = [i for i in kernel.items if isinstance(i, Assign)]
-    rows = frame.printer.dim(kernel.rows)
-    body = Entries(frame).run(items)
-    return body if kernel.rows == ONE else _each_unit(frame, rows, body)
+    entries = _LoopEntries(frame, kernel.rows != ONE)
+    body = entries.run(items)
+    if kernel.rows == ONE:
+        return body
+    return [*entries.before, *_each_unit(frame, frame.printer.dim(kernel.rows), body)]
 
 
-class _Sums(Entries):
+class _LoopEntries(Entries):
     """Statements on one entry of each place, sums over the entries among them.
+
+    Parameters
+    ----------
+    units : bool
+        Whether there is a loop over units.
 
     Attributes
     ----------
+    before : list of str
+        What all units share, before the loop.
     totals : list of str
         Where each sum goes, in order.
     """
 
-    def __init__(self, frame: CFrame) -> None:
+    def __init__(self, frame: CFrame, units: bool) -> None:
         super().__init__(frame)
-        self.names, self.totals = frame, list[str]()
+        self.names, self.units = frame, units
+        self.before, self.totals = list[str](), list[str]()
+
+    def value(self, e: Expr) -> str:
+        printer = self.names.printer
+        assert isinstance(printer, _EntryC99)
+        printer.over = self._reciprocal if self.units else None
+        text = super().value(e)
+        printer.over = None
+        return text
+
+    def _load(self, a: Access) -> None:
+        loads = self.loads
+        if self.units and a.rows == ONE:
+            self.loads = self.before
+        super()._load(a)
+        self.loads = loads
+
+    def _reciprocal(self, divisor: Expr) -> str:
+        """Two factors that are 1 / divisor together, the first a power of two, mostly 1."""
+        text = self.names.printer.text(divisor).at(Precedence.PRODUCT)
+        shift, over = self.names.reciprocal(text)
+        lines = [f"const real {shift} = shift_of({text});",
+                 f"const real {over} = 1 / ({text} * {shift});"]  # fmt: skip
+        self.before += [line for line in lines if line not in self.before]
+        return f"{shift} * {over}"
 
     def _add(self, s: Units) -> None:
         self.lines.append(f"{self.names.total(len(self.totals))} += {self.value(s.value)};")
@@ -127,7 +190,8 @@ def _by_row(frame: CFrame) -> list[str]:
         if isinstance(first, Units) and not is_sum(first):
             out += ["{", *_deeper(_units(frame, first)), "}"]
             continue
-        entries, rows = _Sums(frame), _length(first)
+        rows = _length(first)
+        entries = _LoopEntries(frame, rows != ONE)
         block = entries.run(phase)
         if rows != ONE:
             block = _each_unit(frame, frame.printer.dim(rows), block)
@@ -137,7 +201,9 @@ def _by_row(frame: CFrame) -> list[str]:
                 f"real {', '.join(f'{n} = 0' for n in names)};", f"LANES_ADD({', '.join(names)})",
                 *block, *(f"{x} = {n};" for n, x in zip(names, entries.totals, strict=True)),
             ]  # fmt: skip
-        out += ["{", *_deeper(block), "}"] if names or rows == ONE else block
+        braces = bool(names or entries.before or rows == ONE)
+        block = [*entries.before, *block]
+        out += ["{", *_deeper(block), "}"] if braces else block
     return out
 
 
@@ -152,7 +218,10 @@ def _length(item: Item) -> Dim:
 
 
 def phases(kernel: FusedKernel) -> list[list[Item]]:
-    """Statements that one loop over units can make together, each in the first that may."""
+    """Statements that one loop over units can make together, each in the first that may.
+
+    What one later loop alone reads goes to that, if it reads no more arrays there than this one.
+    """
     out: list[list[Item]] = []
     for item in kernel.items:
         found: list[Item] | None = None
@@ -165,7 +234,31 @@ def phases(kernel: FusedKernel) -> list[list[Item]]:
             out.append([item])
         else:
             found.append(item)
-    return out
+    for i, phase in reversed([*enumerate(out)]):
+        for at, item in reversed([*enumerate(phase)]):
+            later = _only_reader(out, i, item)
+            between = [*phase[at + 1 :], *(one for p in out[i + 1 : later] for one in p)]
+            passes = not any(_meet(one, item, kernel.in_loop) for one in between)
+            if later > i and passes and _joins(out[later], item, kernel.in_loop):
+                out[later].insert(0, phase.pop(at))
+    return [phase for phase in out if phase]
+
+
+def _only_reader(phases: Sequence[Sequence[Item]], i: int, item: Item) -> int:
+    """Which phase alone reads what one of phase ``i`` makes, for at most one array more; or i."""
+    if not isinstance(item, Assign) or item.accumulate or item.dest.rows == ONE:
+        return i
+    made = span(item.dest)[0]
+    readers = [
+        j for j, phase in enumerate(phases)
+        if any(span(a)[0] == made for one in phase if one is not item
+               for a in (*reads_of(one), one.dest))
+    ]  # fmt: skip
+    if len(readers) != 1:
+        return i
+    there = {span(a)[0] for one in phases[readers[0]] for a in (*reads_of(one), one.dest)}
+    here = {span(a)[0] for a in accesses(item.value) if a.rows != ONE}
+    return readers[0] if len(here - there) < 2 else i
 
 
 def _meet(one: Item, two: Item, in_loop: bool) -> bool:

@@ -24,7 +24,7 @@ Arrays are row-major: sequences (T, B, n), one value a sequence (B, n), paramete
 one number. Every parameter and every input must be there. An output or a gradient that is NULL is
 not wanted; a cotangent that is NULL is zero. Nothing is allocated, and there are no globals: the
 caller gives a workspace of {name}_f64_workspace(&sizes) numbers. backward reads in it what forward
-left there; it may be called several times after one forward.
+left there; it may be called several times after one forward. No two arrays may overlap.
 
 Functions return 0, 1 where a pointer is NULL that must not be, 2 where a size is negative.\
 """

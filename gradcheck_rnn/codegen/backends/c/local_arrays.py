@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ....language.dims import ONE
 from ...schedule.dependence import span
 from ...schedule.inspect import reads, writes
 from ...schedule.ops import Assign, Buffer, Lead, Loop, Pointwise, Reduce, Statement, accesses
+from ..blocking import Blocked
 from ..cfamily.addressing import lead_of
 from ..cfamily.fuse import Fused, FusedKernel, FusedLoop, fuse, inner, reads_of
 from .entry_loops import is_sum, phases
 
-__all__ = ["gathered", "in_one_loop", "of_one_row"]
+__all__ = ["FusedBlocks", "Gathered", "gathered", "in_one_loop", "of_one_row"]
 
 
-def gathered(statements: Iterable[Statement]) -> list[Fused]:
+@dataclass
+class FusedBlocks:
+    """A loop in blocks of steps with its kernels made."""
+
+    blocked: Blocked
+    loop: FusedLoop
+
+
+#: What a prepared routine consists of.
+Gathered: TypeAlias = Fused | FusedBlocks
+
+
+def gathered(statements: Iterable[Statement | Blocked]) -> list[Gathered]:
     """Statements in C functions; a sum over sequences that a step adds to is one of their items."""
+    out: list[Gathered] = []
+    row: list[Statement] = []
+    for s in statements:
+        if isinstance(s, Blocked):
+            (loop,) = _fused([s.loop])
+            assert isinstance(loop, FusedLoop)
+            out += [*_fused(row), FusedBlocks(s, loop)]
+            row = []
+        else:
+            row.append(s)
+    return [*out, *_fused(row)]
+
+
+def _fused(statements: Iterable[Statement]) -> list[Fused]:
     return fuse([s for one in statements for s in _singly(one)], mixed=True)
 
 
-def in_one_loop(fused: Iterable[Fused], kept: Collection[Buffer]) -> set[Buffer]:
+def in_one_loop(fused: Iterable[Gathered], kept: Collection[Buffer]) -> set[Buffer]:
     """Arrays that one loop over units makes and nobody else reads: numbers, not stored."""
     parts = [
         FusedKernel(
@@ -35,7 +63,7 @@ def in_one_loop(fused: Iterable[Fused], kept: Collection[Buffer]) -> set[Buffer]
     return inner([*parts, *others], kept)
 
 
-def of_one_row(fused: Iterable[Fused], kept: Collection[Buffer]) -> set[Buffer]:
+def of_one_row(fused: Iterable[Gathered], kept: Collection[Buffer]) -> set[Buffer]:
     """Arrays of a step that one function alone uses, row by row: they hold one row."""
     users: dict[Buffer, set[int]] = {}
     rows: set[Buffer] = set()
@@ -65,9 +93,11 @@ def _singly(s: Statement, in_loop: bool = False) -> list[Statement]:
     return [s]
 
 
-def _flat(fused: Iterable[Fused]) -> Iterator[FusedKernel | Statement]:
+def _flat(fused: Iterable[Gathered]) -> Iterator[FusedKernel | Statement]:
     for g in fused:
-        if isinstance(g, FusedLoop):
+        if isinstance(g, FusedBlocks):
+            yield from (*g.blocked.before, *_flat(g.loop.body), *g.blocked.after)
+        elif isinstance(g, FusedLoop):
             yield from _flat(g.body)
         else:
             yield g

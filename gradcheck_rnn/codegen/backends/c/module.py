@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ....derivation.program import Derivation
 from ...schedule.build import Routine as Planned
 from ...schedule.build import Schedule, schedule
 from ...schedule.inspect import touched, views_of
-from ...schedule.ops import Access
+from ...schedule.ops import Access, Buffer, Gemm, Outer
 from .. import template
+from ..blocking import block
 from ..cfamily.identifiers import c_sizes
 from ..substeps import for_kernels
 from .config import RESERVED, CNamer, helpers, public_name
@@ -130,16 +131,24 @@ class _Module:
                 field = f"cotangents->{self.interface.outputs[label]}"
                 opening.append(f"    const real *const {given[b]} = {field} ? {field} : zeros;")
         views = views_of(touched(planned.statements))
-        routine = CRoutine(name, self.sizes, self.file_names, local, views, given, self.equations)
         handed = plan.outputs if forward else plan.gradients
+        direct = {a.buffer: self._field(n, forward) for n, a in handed.items()
+                  if a is not None and _is_all(a) and a.buffer not in given}  # fmt: skip
+        given |= {b: local.fresh(b.name) for b in direct}
+        routine = CRoutine(name, self.sizes, self.file_names, local, views, given, self.equations)
         given_out = {*plan.saved, *(a.buffer for a in handed.values() if a is not None)}
         zero = {a.buffer.base or a.buffer for a in planned.allocations if a.zero}
-        routine.write(planned.statements, {b.base or b for b in given_out} | zero)
-        closing = self._copies(routine, forward)
+        kept = {b.base or b for b in given_out} | zero
+        routine.write(block(planned.statements, kept, kinds=(Gemm, Outer)), kept)
+        closing = self._copies(routine, forward, direct)
         arrays = {**saved, **routine.made}
         room = [(n, routine.count(b)) for b, n in arrays.items()] + routine.extra
         body = [f"    real *const {n} = take(&next, {count});" for n, count in room]
         sizes = [f"room({count})" for _, count in room]
+        for b, field in direct.items():
+            taken = f"take(&next, {routine.count(b)})"
+            body.append(f"    real *const {given[b]} = {field} ? {field} : {taken};")
+            sizes.append(f"room({routine.count(b)})")
         if not forward and opening:
             counts = [routine.count(b) for b in plan.cotangents.values()]
             needed = _largest(counts)
@@ -152,19 +161,24 @@ class _Module:
             body.append("    real *const scratch = next;")
             sizes.append(_largest(routine.scratch))
         body += opening
-        body += [f"    fill({routine.made[b]}, {routine.count(b)}, 0);"
-                 for b in routine.made if b in zero]  # fmt: skip
+        body += [f"    fill({name}, {routine.count(b)}, 0);"
+                 for b, name in {**routine.made, **{b: given[b] for b in direct}}.items()
+                 if b in zero]  # fmt: skip
         return _Printed([*body, "", *routine.lines, "", *closing], routine, sizes)
 
-    def _copies(self, routine: CRoutine, forward: bool) -> list[str]:
-        """Lines that give out outputs or gradients."""
+    def _field(self, name: str, forward: bool) -> str:
+        """Where the caller wants an output or a gradient."""
         face = self.interface
+        return f"outputs->{face.outputs[name]}" if forward else f"gradients->{face.gradients[name]}"
+
+    def _copies(self, routine: CRoutine, forward: bool, direct: Mapping[Buffer, str]) -> list[str]:
+        """Lines that give out outputs or gradients, but for those made where they are wanted."""
         handed = self.plan.outputs if forward else self.plan.gradients
         out = []
         for name, a in handed.items():
-            field = f"outputs->{face.outputs[name]}" if forward else (
-                f"gradients->{face.gradients[name]}"
-            )  # fmt: skip
+            field = self._field(name, forward)
+            if a is not None and direct.get(a.buffer) == field:
+                continue
             if a is None:
                 given = {**self.plan.parameters, **self.plan.inputs}[name]
                 out.append(f"    if ({field}) fill({field}, {routine.count(given)}, 0);")
@@ -223,6 +237,12 @@ class _Module:
             *(f"    backward_needs += {n};" for n in backward.room),
             "    return largest(largest(forward_needs, backward_needs), 1);", "}",
         ]  # fmt: skip
+
+
+def _is_all(a: Access) -> bool:
+    """Whether a place is all of an array, which has nothing before or after its steps."""
+    b = a.buffer
+    return a.whole and a.slot is None and not (a.lag or b.base or b.before or b.after or b.ring)
 
 
 def _rows(routine: CRoutine, a: Access) -> str:

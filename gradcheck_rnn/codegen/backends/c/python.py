@@ -19,9 +19,9 @@ _CHECK = partial(
     "Contiguous arrays of one dtype; raises ValueError on what does not fit.",
     '''\
     dtype = np.result_type(*({a.dtype for a in arrays.values() if a.dtype.kind in "fc"} or {float}))
-    if dtype.name not in ("float32", "float64"):
+    if dtype not in (np.float32, np.float64):
         raise TypeError(f"arrays must be float32 or float64, not {dtype}")
-    return {n: np.require(a, dtype, "C") for n, a in arrays.items()}, dtype
+    return {n: np.asarray(a, dtype, order="C") for n, a in arrays.items()}, dtype
 
 
 def _check_cotangents(
@@ -35,7 +35,7 @@ def _check_cotangents(
             found, wanted = np.shape(value), shapes[name]
             raise ValueError(f"the cotangent of {name!r} has shape {found}, expected {wanted}")
     known = {n: a for n, a in given.items() if a is not None}
-    return {n: np.require(known[n], dtype, "C") if n in known else None for n in shapes}
+    return {n: np.asarray(known[n], dtype, order="C") if n in known else None for n in shapes}
 ''',
 )
 
@@ -45,12 +45,12 @@ FLAGS = {flags}
 
 
 @functools.cache
-def _library(dtype: str) -> ctypes.CDLL:
+def _library(dtype: np.dtype[Any]) -> ctypes.CDLL:
     """The C functions for a dtype, compiled where there is no library newer than the C file."""
     source = Path(__file__).with_name("{name}.c")
-    built = source.with_name(f"{name}_{{dtype}}.so")
+    built = source.with_name(f"{name}_{{dtype.name}}.so")
     if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
-        options = [*FLAGS, *(["-DSINGLE"] if dtype == "float32" else [])]
+        options = [*FLAGS, *(["-DSINGLE"] if dtype == np.float32 else [])]
         with tempfile.TemporaryDirectory(dir=source.parent) as folder:
             made = str(Path(folder) / built.name)
             compiler = shlex.split(os.environ.get("CC", "cc"))
@@ -79,7 +79,7 @@ def _pointer(array: Array) -> ctypes.c_void_p:
 def _call(dtype: np.dtype[Any], function: str, sizes: Any, *rest: Any) -> int:
     """Call a function of the library."""
     kind = "f32" if dtype == np.float32 else "f64"
-    called = getattr(_library(dtype.name), f"{name}_{{kind}}_{{function}}")
+    called = getattr(_library(dtype), f"{name}_{{kind}}_{{function}}")
     called.restype = ctypes.c_int if rest else ctypes.c_ssize_t
     result: int = called(ctypes.byref(sizes), *rest)
     if rest and result:

@@ -17,7 +17,6 @@ from ...schedule.ops import (
     Gemm,
     Lead,
     LinearSystem,
-    Loop,
     Matrix,
     Outer,
     Pack,
@@ -25,19 +24,20 @@ from ...schedule.ops import (
     Statement,
     StepRows,
 )
+from ..blocking import Blocked
 from ..cfamily.addressing import lead_of
-from ..cfamily.fuse import Fused, FusedKernel, FusedLoop
+from ..cfamily.fuse import FusedKernel, FusedLoop
 from ..wrapping import WIDTH
 from .config import CNamer
 from .contractions import Contraction, Matrices
 from .entry_loops import CFrame, print_kernel
-from .expressions import C99
-from .local_arrays import gathered, in_one_loop, of_one_row
+from .local_arrays import FusedBlocks, Gathered, gathered, in_one_loop, of_one_row
+from .places import Places, check_rank
 
 __all__ = ["CRoutine"]
 
 
-class CRoutine:
+class CRoutine(Places):
     """Prints one routine.
 
     Parameters
@@ -72,22 +72,17 @@ class CRoutine:
         views: Mapping[Buffer, Sequence[Buffer]], given: Mapping[Buffer, str],
         equations: Mapping[str, str],
     ) -> None:  # fmt: skip
-        self.name, self.sizes, self.file_names, self.local = name, sizes, file_names, local
-        self.views, self.given, self.equations = views, dict(given), equations
-        self.printer = C99(self.pointer, lambda n: sizes[n])
+        super().__init__(sizes, local, given)
+        self.name, self.file_names = name, file_names
+        self.views, self.equations = views, equations
         self.uses = self.printer.uses
         self.lines: list[str] = []
         self.functions: list[str] = []
-        self.made: dict[Buffer, str] = {}
         self.extra: list[tuple[str, str]] = []
         self.scratch: list[str] = []
         self._indent = 1
-        self._loop: Loop | None = None
         self._packed: dict[tuple[Access, bool], str] = {}
         self._inner: set[Buffer] = set()
-        self._alone: set[Buffer] = set()
-
-    # -- places ----------------------------------------------------------------------------------
 
     def line(self, text: str) -> None:
         """Add a line at the current depth."""
@@ -97,87 +92,24 @@ class CRoutine:
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
 
-    def dim(self, d: Dim) -> str:
-        """A size as a factor."""
-        text = self.printer.dim(d)
-        return f"({text})" if "+" in text or " - " in text else text
-
-    def root(self, b: Buffer) -> str:
-        """The name of the array that owns the memory."""
-        root = b.base or b
-        _check_rank(root)
-        if root in self.given:
-            return self.given[root]
-        if root not in self.made:
-            self.made[root] = self.local.fresh(root.name)
-        return self.made[root]
-
-    def step(self, b: Buffer) -> str:
-        """How many numbers one step or one matrix row's worth of sequences has."""
-        root = b.base or b
-        lead = [self.sizes[n] for n in root.lead[-1:] if root not in self._alone]
-        return " * ".join([*lead, *(self.dim(d) for d in root.shape if d != ONE)]) or "1"
-
-    def count(self, b: Buffer) -> str:
-        """How many numbers an array has."""
-        root = b.base or b
-        if not root.timed:
-            return self.step(root)
-        steps, pad = self.sizes[root.lead[0]], root.before + root.after
-        slots = "2" if root.ring else f"({steps} + {pad})" if pad else steps
-        return f"{slots} * {self.step(root)}"
-
-    def pointer(self, a: Access, rows: bool = True) -> str:
-        """A pointer to the first entry of a place; ``rows``: of its own rows, not of all."""
-        b = a.buffer
-        root, start, _ = a.span
-        parts = [self.root(b)]
-        if root.timed:
-            at = self._time(a)
-            if at:
-                parts.append(f"{at} * {self.step(b)}" if self.step(b) != "1" else at)
-        if rows and start != Dim():
-            tail = [self.dim(d) for d in root.shape[1:] if d != ONE]
-            parts.append(" * ".join([self.dim(start), *tail]))
-        return " + ".join(parts)
-
-    def _time(self, a: Access) -> str:
-        b = a.buffer
-        root = b.base or b
-        if a.slot is not None:
-            end, k = a.slot
-            shift, base = root.before + k, "" if end == "start" else self.sizes[root.lead[0]]
-        else:
-            shift, base = root.before - a.lag, "t" if self._loop is not None else ""
-        if not base:
-            return str(shift) if shift else ""
-        index = f"({base} {'+' if shift > 0 else '-'} {abs(shift)})" if shift else base
-        return f"({index} % 2)" if root.ring else index
-
-    def stride(self, a: Access) -> str:
-        """How far the rows of a place are apart."""
-        return self.dim((a.buffer.base or a.buffer).shape[0])
-
-    def rows(self, a: Access) -> str:
-        """How many rows (steps and sequences) a place has here."""
-        lead = lead_of(a, self._loop is not None)
-        return " * ".join(self.sizes[n] for n in lead) or "1"
-
     # -- statements ------------------------------------------------------------------------------
 
-    def write(self, statements: Iterable[Statement], handed: Collection[Buffer]) -> None:
+    def write(self, statements: Iterable[Statement | Blocked], handed: Collection[Buffer]) -> None:
         """Print statements in order; ``handed``: arrays given out, or zero at the beginning."""
         fused = gathered(statements)
+        self._held = {b for s in fused if isinstance(s, FusedBlocks) for b in s.blocked.local}
         self._inner = in_one_loop(fused, handed)
         self._alone = of_one_row(fused, handed) - self._inner
         self._write(fused)
 
-    def _write(self, fused: Iterable[Fused]) -> None:
+    def _write(self, fused: Iterable[Gathered]) -> None:
         for s in fused:
             if isinstance(s, FusedKernel):
                 self._kernel(s)
             elif isinstance(s, FusedLoop):
                 self._write_loop(s)
+            elif isinstance(s, FusedBlocks):
+                self._write_blocks(s)
             elif isinstance(s, Gemm):
                 self._gemm(s)
             elif isinstance(s, Contract):
@@ -202,19 +134,42 @@ class CRoutine:
                 )
 
     def _write_loop(self, s: FusedLoop) -> None:
-        for g in s.body:
-            if isinstance(g, Gemm):
-                self._prepare(g)
         steps = self.sizes[s.loop.axis]
-        head = f"Index t = {steps} - 1; t >= 0; --t" if s.loop.reverse else (
-            f"Index t = 0; t < {steps}; ++t"
+        self._prepare(s.body)
+        self._steps(s, "0", steps)
+        self._packed.clear()
+
+    def _write_blocks(self, s: FusedBlocks) -> None:
+        """Products beside a loop for a block of its steps at a time."""
+        blocked, steps = s.blocked, self.sizes[s.loop.loop.axis]
+        self._prepare([*blocked.before, *s.loop.body, *blocked.after])
+        for b in blocked.sums:
+            self.line(f"fill({self.root(b)}, {self.count(b)}, 0);")
+        size = f"block = steps_at_once({steps}, {self.sizes[BATCH]})"
+        self.line(
+            f"for (Index {size}, first = ({steps} - 1) / block * block; first >= 0; first -= block)"
+            " {" if s.loop.loop.reverse else
+            f"for (Index {size}, first = 0; first < {steps}; first += block) {{"
+        )  # fmt: skip
+        self._in_block, self._indent = True, self._indent + 1
+        self.line(f"const Index steps = smallest(block, {steps} - first);")
+        self._write(blocked.before)
+        self._steps(s.loop, "first", "first + steps")
+        self._write(blocked.after)
+        self._in_block, self._indent = False, self._indent - 1
+        self.line("}")
+        self._packed.clear()
+
+    def _steps(self, s: FusedLoop, start: str, stop: str) -> None:
+        """The steps of a loop from one on until before another."""
+        head = f"Index t = {stop} - 1; t >= {start}; --t" if s.loop.reverse else (
+            f"Index t = {start}; t < {stop}; ++t"
         )  # fmt: skip
         self.line(f"for ({head}) {{")
         self._loop, self._indent = s.loop, self._indent + 1
         self._write(s.body)
         self._loop, self._indent = None, self._indent - 1
         self.line("}")
-        self._packed.clear()
 
     def _weight(self, s: Gemm) -> tuple[str, str, str]:
         """A weight as the second factor of a product: pointer, distances of rows and columns."""
@@ -223,30 +178,34 @@ class CRoutine:
         w = self.pointer(s.weight)
         return (w, "1", width) if s.transposed else (w, width, "1")
 
-    def _prepare(self, s: Gemm) -> None:
-        """Pack a weight once, before the loop that multiplies by it in every step."""
-        key = (s.weight, s.transposed)
-        if key in self._packed:
-            return
-        name = self.local.fresh(f"{s.weight.buffer.name}_packed")
-        terms, columns = self.dim(s.x.rows), self.dim(s.dest.rows)
-        self._packed[key] = name
-        self.extra.append((name, f"packed_size({terms}, {columns})"))
-        w, row, column = self._weight(s)
-        self.line(f"pack({name}, {w}, {row}, {column}, {terms}, {columns});")
+    def _prepare(self, body: Iterable[Gathered]) -> None:
+        """Pack weights once, before the loop that multiplies by them again and again."""
+        for s in body:
+            if not isinstance(s, Gemm) or (s.weight, s.transposed) in self._packed:
+                continue
+            name = self.local.fresh(f"{s.weight.buffer.name}_packed")
+            self._packed[s.weight, s.transposed] = name
+            self.extra.append((name, self._pack_weight(s, name)))
+
+    def _pack_weight(self, s: Gemm, name: str) -> str:
+        """Pack a weight; how many numbers it has then."""
+        size = f"{self.dim(s.x.rows)}, {self.dim(s.dest.rows)}"
+        self.line(f"pack({name}, {', '.join(self._weight(s))}, {size});")
+        return f"packed_size({size})"
 
     def _gemm(self, s: Gemm) -> None:
         rows, columns, terms = self.rows(s.x), self.dim(s.dest.rows), self.dim(s.x.rows)
         add = int(s.accumulate)
         to = f"{self.pointer(s.dest)}, {self.stride(s.dest)}"
         x = f"{self.pointer(s.x)}, {self.stride(s.x)}"
-        name = self._packed.get((s.weight, s.transposed))
-        if name:
+        name = self._packed.get((s.weight, s.transposed), "scratch")
+        if self._loop is not None:
             self.line(f"multiply({to}, {x}, 1, {name}, {rows}, {columns}, {terms}, {add}, NULL);")
             return
-        self.scratch.append(f"packed_size({terms}, {columns})")
+        if name == "scratch":
+            self.scratch.append(self._pack_weight(s, name))
         weight = ", ".join(self._weight(s))
-        self.line(f"product({to}, {x}, {weight}, {rows}, {columns}, {terms}, {add}, scratch);")
+        self.line(f"product({to}, {x}, {weight}, {rows}, {columns}, {terms}, {add}, {name});")
 
     def _contract(self, s: Contract) -> None:
         made = self._named(s.dest).name
@@ -402,7 +361,7 @@ class CRoutine:
 
     def _kernel(self, k: FusedKernel) -> None:
         for i in k.items:
-            _check_rank(i.dest.buffer)
+            check_rank(i.dest.buffer)
         made = list(dict.fromkeys(self._named(i.dest).name for i in k.items))
         name = self.file_names.fresh(f"{self.name}_{'step' if k.in_loop else made[0]}")
         frame = CFrame(k, self.views, self._inner, self.sizes, self._alone)
@@ -420,12 +379,3 @@ class CRoutine:
         views = [a.buffer] if a.buffer.base else self.views.get(a.buffer, ())
         start = a.span[1]
         return next((v for v in views if v.offset == start and v.shape[0] == a.rows), a.buffer)
-
-
-def _check_rank(b: Buffer) -> None:
-    """Refuse matrices over time or per sequence: places here are rows of units."""
-    if b.lead and len(b.shape) > 1:
-        raise UnsupportedOperation(
-            f"C has no text for the matrix {b.name!r} that changes with time or sequence; "
-            "use --backend numpy"
-        )

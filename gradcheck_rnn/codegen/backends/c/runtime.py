@@ -92,14 +92,23 @@ static inline real real_square(real x) { return x * x; }
 #ifdef SINGLE
 static const real rounder = 12582912.0f, log2_e = 1.44269504f, ln2_high = 0.693359375f,
                   ln2_low = -2.12194440e-4f, exp_most = 89.0f, exp_least = -104.0f,
-                  tanh_most = 10.0f;
+                  tanh_most = 10.0f, tiny = 1e-30f, large_power = 18446744073709551616.0f;
 enum { fraction_bits = 23, exponent_bias = 127 };
 #else
 static const real rounder = 6755399441055744.0, log2_e = 1.4426950408889634,
                   ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10,
-                  exp_most = 710.0, exp_least = -746.0, tanh_most = 22.0;
+                  exp_most = 710.0, exp_least = -746.0, tanh_most = 22.0, tiny = 1e-270,
+                  large_power = 1.3407807929942597e154;
 enum { fraction_bits = 52, exponent_bias = 1023 };
 #endif
+
+/* A power of two, mostly 1, for which 1 / (y * shift) has all its digits: x / y is x * shift times
+   that, within 2 units in the last place. */
+static inline real shift_of(real y)
+{
+    const real size = real_fabs(y);
+    return size < tiny ? large_power : size > 1 / tiny ? 1 / large_power : 1;
+}
 
 /* 2 to the whole number in the lowest bits of n + rounder. */
 static inline real power_of_two(real n)
@@ -113,26 +122,26 @@ static inline real power_of_two(real n)
     return power;
 }
 
-/* exp(r) - 1 for |r| <= ln(2) / 2, by Taylor's polynomial. */
+/* exp(r) - 1 for |r| <= ln(2) / 2, by Taylor's polynomial: even and odd powers apart. */
 static inline real expm1_of(real r)
 {
+    const real s = r * r;
 #ifdef SINGLE
-    real y = 1.0f / 5040;
+    real even = (real)(1.0 / 720), odd = (real)(1.0 / 5040);
 #else
-    real y = 1.0 / 6227020800;
-    y = y * r + (real)(1.0 / 479001600);
-    y = y * r + (real)(1.0 / 39916800);
-    y = y * r + (real)(1.0 / 3628800);
-    y = y * r + (real)(1.0 / 362880);
-    y = y * r + (real)(1.0 / 40320);
-    y = y * r + (real)(1.0 / 5040);
+    real even = (real)(1.0 / 479001600), odd = (real)(1.0 / 6227020800);
+    even = even * s + (real)(1.0 / 3628800);
+    odd = odd * s + (real)(1.0 / 39916800);
+    even = even * s + (real)(1.0 / 40320);
+    odd = odd * s + (real)(1.0 / 362880);
+    even = even * s + (real)(1.0 / 720);
+    odd = odd * s + (real)(1.0 / 5040);
 #endif
-    y = y * r + (real)(1.0 / 720);
-    y = y * r + (real)(1.0 / 120);
-    y = y * r + (real)(1.0 / 24);
-    y = y * r + (real)(1.0 / 6);
-    y = y * r + (real)0.5;
-    return y * r * r + r;
+    even = even * s + (real)(1.0 / 24);
+    odd = odd * s + (real)(1.0 / 120);
+    even = even * s + (real)0.5;
+    odd = odd * s + (real)(1.0 / 6);
+    return (odd * r + even) * s + r;
 }
 
 /* Within 2 units in the last place; 0 and infinity where those are nearest. */
@@ -190,6 +199,12 @@ enum { WIDTH = 2 * LANES, MOST = 8, DEPTH = 256, ROWS = 96 };
 static inline Index packed_size(Index terms, Index columns)
 {
     return room(terms * ((columns + WIDTH - 1) / WIDTH * WIDTH));
+}
+
+/* How many steps go into one product: about DEPTH rows, which are then still in a cache. */
+static inline Index steps_at_once(Index steps, Index sequences)
+{
+    return largest(smallest(steps, DEPTH / largest(sequences, 1)), 1);
 }
 
 /* A matrix with entry (k, j) at b[k * row + j * column], as panels of WIDTH columns. */
@@ -342,10 +357,10 @@ static void multiply(real *c, Index c_row, const real *a, Index a_row, Index a_c
     }
 }
 
-/* c (+)= x b, where entry (k, j) of b is at b[k * b_row + j * b_column]: packed here, used once. */
+/* c (+)= x b, where entry (k, j) of b is at b[k * b_row + j * b_column], and `packed` has b. */
 static inline void product(real *c, Index c_row, const real *x, Index x_row, const real *b,
                            Index b_row, Index b_column, Index rows, Index columns, Index terms,
-                           int add, real *scratch)
+                           int add, const real *packed)
 {
 #ifdef USE_CBLAS
     const int turned = b_column != 1;
@@ -356,8 +371,8 @@ static inline void product(real *c, Index c_row, const real *x, Index x_row, con
         return;
     }
 #endif
-    pack(scratch, b, b_row, b_column, terms, columns);
-    multiply(c, c_row, x, x_row, 1, scratch, rows, columns, terms, add, NULL);
+    (void)b, (void)b_row, (void)b_column;
+    multiply(c, c_row, x, x_row, 1, packed, rows, columns, terms, add, NULL);
 }
 
 /* c (+)= the sum over rows of delta' x. */

@@ -14,11 +14,11 @@ from ...schedule.build import Routine, Schedule, schedule
 from ...schedule.inspect import read_buffers, touched, views_of
 from ...schedule.ops import BATCH, Access, Assign, Buffer, Loop, Pointwise, Statement
 from .. import template
+from ..blocking import block
 from ..expressions import dim_text
 from ..size_checks import entry_lines, size_lines, used_sizes
 from ..substeps import function_of_substeps, functions_of_steps
 from ..wrapping import wrap
-from .blocking import block
 from .config import RESERVED, helper_texts
 from .routine_text import kept_array
 from .writer import NumPyWriter

@@ -12,9 +12,9 @@ from ...schedule.dependence import span
 from ...schedule.emit import FACTOR
 from ...schedule.kernel_names import Namer
 from ...schedule.ops import Access, Buffer, Call, Expr, Loop, Number, SizeOf
+from ..blocking import Blocked
 from ..expressions import ArrayPrinter, Precedence, Text, dim_text
 from ..wrapping import WIDTH, wrap
-from .blocking import Blocked
 from .config import HELPERS
 from .instructions import RawLines, Ufunc, join
 

@@ -35,13 +35,13 @@ from ...schedule.ops import (
     accesses,
 )
 from ..arrangement import arrangement
+from ..blocking import Blocked
 from ..contraction import contraction
 from ..expressions import Precedence, dim_text
 from ..step_rows import step_rows
 from ..systems import solution
 from ..wrapping import wrap
 from .assign import Assigner
-from .blocking import Blocked
 from .instructions import RawLines, Ufunc
 from .routine_text import extent, kept_array
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...schedule.dependence import Barrier, Dependence, Touched, conflict
-from ...schedule.inspect import reads, writes
-from ...schedule.ops import (
+from ..schedule.dependence import Barrier, Dependence, Touched, conflict
+from ..schedule.inspect import reads, writes
+from ..schedule.ops import (
     Access,
     Arrange,
     Buffer,
@@ -30,6 +30,9 @@ from ...schedule.ops import (
 )
 
 __all__ = ["Blocked", "block"]
+
+#: Statements of which a block of steps may be made by itself.
+KINDS = (Pointwise, Units, Gemm, Arrange, LinearSystem, Outer, Reduce, Contract)
 
 
 @dataclass
@@ -62,6 +65,7 @@ class Blocked:
 def block(
     statements: Sequence[Statement], kept: Collection[Buffer],
     wide: Collection[str] = (), ends: Collection[Buffer] = (),
+    kinds: tuple[type[Statement], ...] = KINDS,
 ) -> list[Statement | Blocked]:  # fmt: skip
     """The statements of a routine with loops blocked where that saves arrays over all steps.
 
@@ -77,9 +81,11 @@ def block(
         Names of the sizes of matrices of the sequences.
     ends : collection of Buffer
         Adjoints of which nothing but what comes before the first step is handed out.
+    kinds : tuple of type
+        Statements that may join a loop.
     """
     out: list[Statement | Blocked] = list(statements)
-    order = _Order()
+    order = _Order(kinds)
     for loop in statements:
         if not isinstance(loop, Loop):
             continue
@@ -108,9 +114,13 @@ def block(
 
 
 class _Order:
-    """Which statements may pass others, from the places that each of them is known to touch."""
+    """Which statements may pass others, from the places that each of them is known to touch.
 
-    def __init__(self) -> None:
+    ``kinds``: those that may join a loop.
+    """
+
+    def __init__(self, kinds: tuple[type[Statement], ...]) -> None:
+        self.kinds = kinds
         self._places = Dependence(in_loop=False)
         self._known: dict[int, tuple[Statement, Touched]] = {}
 
@@ -222,6 +232,7 @@ def _joining(
         if (
             not isinstance(s, Blocked)
             and (wanted is None or id(s) in wanted)
+            and isinstance(s, order.kinds)
             and not passed.stops(order.touched(s))
             and _splits(s, axis, sums)
             and _agrees(s, group, left)
