@@ -1,6 +1,6 @@
 """Runs every hostile input of tests/hostile/grammar.py and counts the endings by class.
 
-    python benchmarks/hostile_inputs.py [GROUP ...] [--every N] [--spawn N] [--jobs N]
+    python benchmarks/hostile_inputs.py [GROUP ...] [--every N | --of-each N] [--spawn N]
 
 Each input runs in a process of its own, forked from this one (every N-th in a fresh interpreter),
 in a folder of its own, with a limit of memory and of time.
@@ -23,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("groups", nargs="*", default=list(grammar.ALL), metavar="GROUP")
     parser.add_argument("--every", type=int, default=1, help="only every N-th input")
+    parser.add_argument("--of-each", type=int, help="only about N inputs of each group")
     parser.add_argument("--spawn", type=int, default=10, help="every N-th in a fresh interpreter")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds an input may take")
     parser.add_argument("--bombs", action="store_true", help="also a zip bomb of 2 GB")
@@ -32,7 +33,8 @@ def main() -> int:
     import gradcheck_rnn.calculus.terms
     import gradcheck_rnn.cli.app  # noqa: F401
 
-    items = [(g, h) for g in options.groups for h in grammar.ALL[g]()][:: options.every]
+    items = [(g, h) for g in options.groups for h in some(list(grammar.ALL[g]()), options.of_each)]
+    items = items[:: options.every]
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     faults = 0
     for k, (group, item) in enumerate(items):
@@ -47,6 +49,11 @@ def main() -> int:
         print(f"{group}: {dict(found)}")
     print(f"{sum(total.values())} inputs: {dict(total)}")
     return 1 if faults else 0
+
+
+def some(items: list[Hostile], count: int | None) -> list[Hostile]:
+    """About so many inputs of a group, all over it; the same at every run."""
+    return items if count is None else items[:: max(1, len(items) // count)]
 
 
 def _tell(item: Hostile, ended: Ending) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_demo_goes_as_expected(tmp_path: Path, plain_environment: None) -> None:
     # In a process of its own: the number of BLAS threads is set before NumPy is there.
-    command = [sys.executable, "-m", "examples.demo", "--seconds", "3", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "examples.demo", "--seconds", "1", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     out = done.stdout
     assert done.returncode == 0, out + done.stderr

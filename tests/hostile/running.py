@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import resource
 import shutil
@@ -109,8 +108,6 @@ def _child(item: Hostile, folder: Path, outputs: Path) -> int:
 def _forked(item: Hostile, folder: Path, outputs: Path, limit: float) -> int | None:
     child = os.fork()
     if not child:
-        # Else a collection in the child would copy the whole heap of a long test run, page by page.
-        gc.freeze()
         code = 70
         try:
             code = _child(item, folder, outputs)

@@ -219,7 +219,7 @@ def test_no_false_alarm_on_random_correct_gradients(chunk):
         {"scale": 3.0, "activation": "relu", "T": 8},
         {"offset": 1e6},
         {"T": 1, "B": 1, "p": 1, "d": 1, "q": 1},
-        {"T": 40, "scale": 0.3, "last_only": True},
+        {"T": 24, "scale": 0.3, "last_only": True},
         {"activation": "relu"},
     ],
 )

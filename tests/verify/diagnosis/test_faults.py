@@ -106,7 +106,7 @@ def noisy(g: Gradients, T: int, B: int) -> Gradients:
     ],
 )  # fmt: skip
 def test_is_named(changes: list[tuple[str, str]], after: Change | None, words: str) -> None:
-    report = check(*changes, after=after)
+    report = check(*changes, after=after, plan="few")
     assert str(report.verdict) == "fail"
     assert report.diagnosis is not None
     assert report.diagnosis.found, str(report)
@@ -115,12 +115,13 @@ def test_is_named(changes: list[tuple[str, str]], after: Change | None, words: s
 
 
 def test_a_lost_cotangent_of_the_last_memory_is_named() -> None:
-    report = check(lose_c=True)
+    report = check(lose_c=True, plan="few")
     assert "the cotangent of the final state c is lost" in str(report.diagnosis)
 
 
 def test_two_mistakes_are_both_named() -> None:
-    report = check(("df * f * (1 - f)", "df"), ("dprev_c = dc * f", "dprev_c = dc * i"))
+    changes = ("df * f * (1 - f)", "df"), ("dprev_c = dc * f", "dprev_c = dc * i")
+    report = check(*changes, plan="few")
     text = str(report.diagnosis)
     assert "without φ′ of σ(a_{f,t})" in text
     assert "δc_{t−1} with i_t instead of f_t" in text
@@ -138,7 +139,7 @@ def test_two_mistakes_are_both_named() -> None:
 def test_a_fault_that_is_no_known_mistake_is_not_guessed_at(
     changes: list[tuple[str, str]], after: Change | None, where: str
 ) -> None:
-    report = check(*changes, after=after)
+    report = check(*changes, after=after, plan="few")
     assert report.diagnosis is not None
     assert not report.diagnosis.found, str(report.diagnosis)
     assert "none of" in str(report.diagnosis)

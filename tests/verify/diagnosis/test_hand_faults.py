@@ -45,7 +45,7 @@ BRACKET = ("da = dh * (1 - hs[t + 1] ** 2)", "da = dh - bars['h'][t] * hs[t + 1]
 )  # fmt: skip
 def test_is_named(cell: str, changes: list[tuple[str, ...]], words: list[str]) -> None:
     forward, backward = patched(cell, *((old, new, "") for old, new, *_ in changes))
-    report = check_model(load(CELLS[cell]), forward=forward, backward=backward)
+    report = check_model(load(CELLS[cell]), forward=forward, backward=backward, plan="few")
     assert report.diagnosis is not None
     assert report.diagnosis.found, str(report)
     said = "; ".join(m.message for m in report.diagnosis.matches)

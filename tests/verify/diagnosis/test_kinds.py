@@ -61,10 +61,6 @@ def test_is_named(fault: str, words: str) -> None:
         ),
         ("gated/decay-without-final", "δα_t out of a recursion of its own: the cotangent of"),
         ("rule/error-before-decay", "δS_{t−1} with the factor α_t missing in one of the terms"),
-        (
-            "lnlstm/gain-lost",
-            "without the factor g_x in the adjoint of centred_{1,t} / scale_{1,t}",
-        ),
     ],
 )
 def test_of_the_second_corpus_is_named(fault: str, words: str) -> None:
