@@ -18,7 +18,7 @@ from ..streams import Stream, generator
 from .budget import Budget, OutOfBudget
 from .cancelling import doubt_cancelling_terms
 from .constants import forgive_constants
-from .ending import check_returned_value, finish
+from .ending import check_returned_value, come_to_rest, finish
 from .entries import Begun, begin_entries, check_entries
 from .factories import Shapes, at_shapes, is_factory, one_shape, share_budget
 from .fallback import use_fallback_oracles
@@ -199,7 +199,7 @@ def _checked(
             few.tell(report, target, g, repeats)
         elif np.isfinite(target.base):
             if few is not None and few.odd:
-                target.evaluate(tree.leaves)  # what it leaves is that of the point again
+                come_to_rest(target)
             second = None if repeats == 1 else target.gradient_at(tree.leaves, look=few is not None)
             doubt = _judge(report, target, g, second, resolve, repeats, few)
             settle_singular(report, target, check_point, mode=mode, resolve=resolve)
@@ -208,7 +208,8 @@ def _checked(
         else:
             reason = Finding("not-finite", f"{nouns.loss} is {target.base} at the given parameters")
             report.rows = [undecided_row(tree, i, reason) for i in blocks]
-        finish(target, report, in_place=in_place, last=few.last if few else None)
+        last, odd = (few.last, few.odd) if few is not None else (None, False)
+        finish(target, report, in_place=in_place, last=last, odd=odd)
         blind = report.verdict is Verdict.UNDECIDED and any(r.without_value for r in report.rows)
         if blind and target.outside is not None:
             raise target.outside

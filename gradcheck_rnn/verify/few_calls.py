@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import of_users_code
 from .ending import LastCalls, loss_in, unless_it_raises
 from .memory import same_values
 from .oracle.differences import start_exponent
@@ -39,7 +40,7 @@ from .probes import probe_block
 from .repeats import REORDERED, repeat_gradient, tell_rare
 from .roundoff import UNITS, largest, measure_gradient_roundoff, unsteady
 from .rows import probe_row
-from .scales import LARGE, SMALL, all_finite
+from .scales import LARGE, SMALL, all_finite, norm_of
 from .steadiness import NOISY
 from .suspicions import suspect
 from .target import Target
@@ -98,7 +99,8 @@ def in_few_calls(
     leaves, held = target.tree.leaves, target.held
     if target.draws or not _in_double(target, g):
         return None
-    line = CommonLine(target, g, target.select, seed, watched=False)
+    # whatever stays where it is may be remembered
+    line = CommonLine(target, g, target.select, seed, all_move=True, watched=False)
     if not SMALL < line.change < LARGE:
         return None
     unit = EPS * max(abs(target.base), line.change)
@@ -109,17 +111,13 @@ def in_few_calls(
     second = target.gradient(leaves)
     there = target.along(line.directions, h)
     before = line.known[h] = loss_in(target, held.at(there))
-    found = unless_it_raises(lambda: target.returned(held.leaves, held.arguments())) or {}
-    # it may be written to by the next call
-    beside = line.claims(found) if found else {}
+    found, beside = _called_beside(line, h)
     claims = line.claims(g)
     answers = bool(found) and all(
         beside.get(i) != claims.get(i) or not same_values(found[i], x)
         for i, x in g.items()
         if x.any()
     )
-    if found and not np.isfinite(sum(beside.values())):
-        target.see_finite(found, there)
     if not all(map(same_values, held.leaves, there)):
         _tell_changed(target, there)
     del there  # its memory serves again
@@ -142,9 +140,10 @@ def in_few_calls(
     own = {i: 2 * UNITS * EPS * line.norms[i] * largest(v) for i, v in line.directions.items()}
     probes = line.probes(slope, claims, own, resolve)
     allowed = slope_beside.error + sum(own.values())
-    if abs(sum(beside.values()) - slope_beside.value) <= allowed:
+    fits = abs(sum(beside.values()) - slope_beside.value) <= allowed
+    if fits:
         few.rows = {i: probe_row(target.tree, i, g[i], p, resolve) for i, p in probes.items()}
-    elif probes:
+    if probes and not (fits and len(probes) == len(target.select)):
         _call_again(line, h, beside)
     if few.rows:
         noise = Noise(slope.noise, slope.noise, EPS, 0.0, len(OFFSETS), slope.method)
@@ -163,11 +162,39 @@ def _in_double(target: Target, g: dict[int, Floats]) -> bool:
     return whole and shown_eps(list(g.values())) == EPS
 
 
+def _called_beside(line: CommonLine, h: float) -> tuple[dict[int, NDArray[Any]], dict[int, float]]:
+    """The gradient at a step on the line, in the held arrays, and what it says of the slope there.
+
+    Nothing where it raises or is not finite, both times that it is called: the point may lie close
+    to the border of where it is defined. One call of two is a fault.
+    """
+    target, held, raised = line.target, line.target.held, None
+    found: dict[int, NDArray[Any]] = {}
+    try:
+        found = target.returned(held.leaves, held.arguments())
+        # it may be written to by the next call
+        slopes = line.claims(found)
+        if math.isfinite(sum(slopes.values())):
+            return found, slopes
+    except Exception as error:
+        if not of_users_code(error):
+            raise
+        raised = error
+    there = target.along(line.directions, h)
+    again = unless_it_raises(lambda: target.gradient(there))
+    if again is not None and raised is not None:
+        raise raised
+    if again is not None and all(map(all_finite, again.values())):
+        target.see_finite(found, there)
+    return {}, {}
+
+
 def _call_again(line: CommonLine, h: float, first: dict[int, float]) -> None:
     """Fail a gradient that was another one when it was called first at a step on the line."""
     again = line.target.gradient(line.target.along(line.directions, h))
     for i, slope in line.claims(again).items():
-        if abs(slope - first[i]) > REORDERED * EPS * line.sizes[i] * line.norms[i]:
+        size = line.sizes[i] * max(line.norms[i], norm_of(again[i]))
+        if abs(slope - first[i]) > REORDERED * EPS * size:
             unsteady(line.target, i)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .in_place import beside
 from .oracle.noise import Noise
 from .outcome import Report
 from .reachable import drawn
@@ -49,6 +50,7 @@ def tell_drift(target: Target, report: Report) -> None:
     Its difference quotients grow without bound, which refutes nothing.
     """
     noise = report.noise
+    target.raw(beside(target.tree))  # what it keeps is that of another point
     now = target.evaluate(target.tree.leaves)
     if abs(now - target.base) > DRIFT * noise:
         text = (

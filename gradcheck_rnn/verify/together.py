@@ -5,7 +5,8 @@ sum of theirs; that the sum agrees says of a block that its part agrees within w
 roundoff and the difference leave. Faults of two blocks do not make it easier for one to slip
 through: the projection of a fault on a random direction of three dimensions or more is symmetric
 and unimodal, and adding what is independent of it lowers the chance that it is small (Anderson's
-inequality). Smaller blocks have directions of their own, as have all blocks where the sum differs.
+inequality; what is added may have any distribution). Smaller blocks have directions of their own,
+as have all blocks where the sum differs.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class CommonLine(LineOfLeaves):
 
     Attributes
     ----------
+    settles : list of int
+        The blocks that it may settle.
     norms : dict of int to float
         Of the gradients, by block.
     sizes : dict of int to float
@@ -53,14 +56,24 @@ class CommonLine(LineOfLeaves):
     """
 
     def __init__(
-        self, target: Target, g: dict[int, Floats], blocks: Sequence[int], seed: int, **options: Any
+        self,
+        target: Target,
+        g: dict[int, Floats],
+        blocks: Sequence[int],
+        seed: int,
+        *,
+        all_move: bool = False,
+        **options: Any,
     ) -> None:
+        """With `all_move` those move along, too, that it cannot settle."""
         least = LEAST if len(blocks) > 1 else 1
-        norms = {i: norm_of(g[i]) for i in blocks if g[i].size >= least}
-        self.g, self.norms = g, {i: norm for i, norm in norms.items() if 0 < norm < np.inf}
+        norms = {i: norm_of(g[i]) for i in blocks if g[i].size}
+        self.g = g
+        self.settles = [i for i, norm in norms.items() if 0 < norm < np.inf and g[i].size >= least]
+        self.norms = norms if all_move else {i: norms[i] for i in self.settles}
         # a block's direction is a unit vector; its entries move by about the size of the leaf
         self.sizes = {i: target.scale(i) * float(np.sqrt(g[i].size)) for i in self.norms}
-        parts = [target.scale(i) * norm for i, norm in self.norms.items()]
+        parts = [target.scale(i) * norms[i] for i in self.settles]
         self.change = float(np.linalg.norm(parts))
         directions = {i: direction(target, i, seed, 0) for i in self.norms}
         for i, v in directions.items():
@@ -83,8 +96,9 @@ class CommonLine(LineOfLeaves):
         if not (seen.trusted and abs(left) <= error):
             return {}
         found = {}
-        for i, norm in self.norms.items():
-            size, rounding, count = self.sizes[i], own[i] / self.sizes[i], self.g[i].size
+        for i in self.settles:
+            size, norm, count = self.sizes[i], self.norms[i], self.g[i].size
+            rounding = own[i] / size
             part = replace(
                 seen,
                 value=(claims[i] + left) / size,
@@ -137,7 +151,7 @@ def settled_at_once(
     if line is not None:
         return offered_rows(target, g, blocks, roundoff, noise, line, seed, resolve)
     common = common or CommonLine(target, g, blocks, seed)
-    if len(common.norms) < 2:
+    if len(common.settles) < 2:
         return {}
     probes = _probe_together(common, roundoff, noise, resolve)
     return {i: probe_row(target.tree, i, g[i], p, resolve) for i, p in probes.items()}

@@ -239,3 +239,79 @@ def test_kinks_and_jumps_within_seven_values_are_errors() -> None:
         for values in (kinked, jumping):
             slope, _ = seven_points(values, h, EPS)
             assert slope.error > 5e-5
+
+
+#: A block beside others that a line through all cannot settle: of two entries, of no slope, and of
+#: one that is little.
+OTHERS = {"two": np.array([0.3, -0.7]), "flat": np.ones((3, 3)), "little": np.linspace(0, 1, 30)}
+
+
+def beside_another(name: str) -> tuple[Function, Function, dict[str, Any]]:
+    """A loss of two blocks, the second of `OTHERS`, its gradient and its parameters."""
+    size = {"two": 1.0, "flat": 0.0, "little": 1e-9}[name]
+    A = np.random.default_rng(3).normal(size=(30, 40))
+
+    def loss(p: dict[str, Any]) -> Any:
+        return np.log(np.cosh(A @ p["w"])).sum() + size * np.sin(p[name]).sum()
+
+    def gradient(p: dict[str, Any]) -> Any:
+        return {"w": A.T @ np.tanh(A @ p["w"]), name: size * np.cos(p[name])}
+
+    return loss, gradient, {"w": np.linspace(-1, 1, 40), name: OTHERS[name]}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("change", [lambda x: x * np.nan, lambda x: 1.5 * x + 1e-12])
+def test_one_call_is_wrong_in_a_block_that_others_outweigh(
+    name: str, change: Callable[[Any], Any]
+) -> None:
+    loss, gradient, p = beside_another(name)
+    assert check_gradient(loss, gradient, p, mode="directional", seed=1).passed
+    wrong = in_call(gradient, 2, lambda g: g | {name: change(g[name])})
+    report = check_gradient(loss, wrong, p, mode="directional", seed=1)
+    assert kinds(report) & {"unsteady", "not-finite"}, str(report)
+
+
+def test_a_gradient_that_knows_an_array_of_two_entries_again() -> None:
+    loss, gradient, p = beside_another("two")
+    known: dict[int, Any] = {}
+
+    def kept(q: dict[str, Any]) -> Any:
+        # what is known is kept, so that no other array has its id
+        return gradient(q) | {"two": known.setdefault(id(q["two"]), (np.cos(q["two"]), q))[0]}
+
+    report = check_gradient(loss, kept, p, mode="directional", seed=1)
+    assert "changed in place" in str(report)
+
+
+def test_a_gradient_that_is_not_defined_everywhere() -> None:
+    p = {"w": np.append(np.linspace(0.5, 1, 40), 1e-9)}
+
+    def right(q: dict[str, Any]) -> Any:
+        return {"w": np.where(q["w"] > 0, np.cos(q["w"]), np.nan)}
+
+    for seed in range(4):
+        report = check_gradient(
+            lambda q: np.sin(q["w"]).sum(), right, p, mode="directional", seed=seed
+        )
+        assert report.passed, str(report)
+
+
+def test_an_error_in_one_call_of_the_gradient_is_the_users() -> None:
+    def fails(_: Any) -> Any:
+        raise RuntimeError("the third time")
+
+    with pytest.raises(RuntimeError, match="the third time"):
+        check(gradient=in_call(GRADIENT, 2, fails))
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-3, 1e-5, 1e-8])
+def test_a_loss_that_keeps_a_share_of_its_last_value(share: float) -> None:
+    last: list[float] = []
+
+    def leaks(p: dict[str, Any]) -> float:
+        value = float(LOSS(p))
+        last.append(value if not last else (1 - share) * value + share * last[-1])
+        return last[-1]
+
+    assert not check(leaks).passed
