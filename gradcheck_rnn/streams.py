@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum, unique
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Stream", "generator"]
+__all__ = ["Stream", "generator", "random_signs"]
 
 
 @unique
@@ -60,3 +62,11 @@ def generator(seed: int, stream: Stream, *parts: int) -> np.random.Generator:
     parts does: a stream has parts everywhere or nowhere.
     """
     return np.random.default_rng([seed, int(stream), *parts])
+
+
+_SIGNS = np.array([-1.0, 1.0])
+
+
+def random_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """−1 or 1 in every place."""
+    return np.asarray(_SIGNS[rng.integers(0, 2, size=shape)])

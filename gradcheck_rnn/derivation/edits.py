@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ..calculus.terms import Term
@@ -138,19 +139,19 @@ class Edits:
     rows: dict[str, Rows] = field(default_factory=dict)
     masked_outputs: dict[str, Mask] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many single changes these are."""
         return sum(len(getattr(self, name)) for name in self.__dataclass_fields__)
 
-    @property
+    @cached_property
     def size_of_terms(self) -> int:
         """How many of them are about single terms: what is written, and at which steps."""
         own = [len(self.terms), len(self.only_steps), len(self.skip_steps), len(self.pinned)]
         own += [len(self.terms_at), len(self.masked), len(self.received), len(self.rows)]
         return sum(own)
 
-    @property
+    @cached_property
     def edges(self) -> set[str]:
         """Edges that give something else than derived, or at other steps."""
         own = (self.terms, self.only_steps, self.skip_steps, self.pinned, self.terms_at)
@@ -158,17 +159,17 @@ class Edits:
         named = {e for some in (*own, *other) for e in some}
         return named | {edge for _, edge in self.shares}
 
-    @property
+    @cached_property
     def restarted(self) -> frozenset[str]:
         """Names of which other values are read than those before the first step."""
         return self.zero_starts | self.wrapped_starts | self.held_starts
 
-    @property
+    @cached_property
     def leaves_out(self) -> bool:
         """Whether loops leave steps out."""
         return bool(self.missed or self.remainders)
 
-    @property
+    @cached_property
     def reorders(self) -> bool:
         """Whether steps are taken in another order: only the program as a whole tells."""
         return bool(self.kept or self.mirrored or self.turned or self.passed or self.unjoined)

@@ -250,7 +250,9 @@ def judge(analytic: Floats, numeric: Floats, bound: Floats) -> Floats:
     with np.errstate(all="ignore"):
         error = np.abs(analytic - numeric)
         ratio = np.where(error == 0, 0.0, error / bound)
-    ratio[~np.isfinite(bound) | np.isnan(numeric)] = np.nan
+    unknown = ~np.isfinite(bound) | np.isnan(numeric)
+    if unknown.any():
+        ratio[unknown] = np.nan
     return np.asarray(ratio)
 
 

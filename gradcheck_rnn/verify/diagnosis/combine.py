@@ -260,9 +260,17 @@ class Changes:
                 tried += 1
                 if tried > FINISHED:
                     return
-                change = self.effects.finished(c, self.error - states.residuals[s])
-                if not self.left(self.error - change, np.abs(change)).any():
+                if self._finishes(c, self.error - states.residuals[s]):
                     yield (*members, k)
+
+    def _finishes(self, c: Candidate, before: Array) -> bool:
+        """Whether what is done to finished gradients gives the error; most does not in one case."""
+        for n in (self.effects.width, self.error.size):
+            change = self.effects.finished(c, before[:n])
+            room = self.room[:n] + UNITS * np.abs(change)
+            if not np.all(np.abs(self.error[:n] - change) <= room):
+                return False
+        return True
 
     def helpful(self) -> list[Candidate]:
         """Candidates that make something right, those that leave least first."""
@@ -337,10 +345,10 @@ def sets_of_mistakes(
     if changes.later:
         changes.take_later()
         yield named(changes.alone())
+    if most < 2 or not np.isfinite(changes.error).all():
+        return
     changes.take_all()
     ones = changes.singles
-    if not np.isfinite(changes.error).all():
-        return
     for count in range(2, most + 1):
         states = ones if count == 2 else changes.partial()
         found = list(changes.sums(states))

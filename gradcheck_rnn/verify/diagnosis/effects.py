@@ -186,12 +186,27 @@ class Effects:
 
     @cached_property
     def _whole(self) -> dict[int, dict[str, Array]]:
-        """The definition's gradients by case, as the user holds them."""
+        """The gradients `want` by case, as the user holds them."""
         users = {u for u, _ in self.pieces}
         out: dict[int, dict[str, Array]] = {id(c): {} for c in self.cases}
         for r in self.comparison.records:
             if r.user in users:
                 out[id(r.case)][r.user] = r.want
+        if self.base is not None:
+            rows = self.want.reshape(len(self.cases), -1)
+            out = {
+                id(c): self._filled(out[id(c)], row)
+                for c, row in zip(self.cases, rows, strict=True)
+            }
+        return out
+
+    def _filled(self, arrays: Mapping[str, Array], row: Array) -> dict[str, Array]:
+        """The user's arrays with the entries of a row in place of their own."""
+        out, at = {u: a.copy() for u, a in arrays.items()}, 0
+        for user, piece in self.pieces:
+            values = row[at : at + piece.index.size].reshape(piece.index.shape)
+            out[user].reshape(-1)[piece.index] = values
+            at += piece.index.size
         return out
 
     def change(self, candidate: Candidate) -> Array:
@@ -260,38 +275,41 @@ class Effects:
             at += piece.index.size
 
     def finished(self, candidate: Candidate, change: Array) -> Array:
-        """A change of the gradients with what a candidate does to the finished ones."""
+        """A change, in all cases or the first ones, with what a candidate does to the finished."""
         if not candidate.after:
             return change
-        flat = (self.want + change).reshape(len(self.cases), -1)
-        made = self._finish(candidate, self.cases, flat)
-        return np.nan_to_num(made - self.want, nan=0.0, posinf=0.0, neginf=0.0)
+        rows = change.reshape(-1, self.width)
+        return self._finish(candidate, self.cases[: len(rows)], rows if rows.any() else None)
 
     def spoils(self, candidate: Candidate) -> bool:
         """Whether what is done to right gradients changes some that are right in the first case.
 
         Most that is done to finished gradients does, and need not be done in all cases.
         """
-        width, blocks = self.width, len(self.pieces)
-        want = self.want[:width]
-        made = self._finish(candidate, self.cases[:1], want[None])
-        change = np.nan_to_num(made - want, nan=0.0, posinf=0.0, neginf=0.0)
-        felt = np.abs(change) > self.room[:width]
+        blocks = len(self.pieces)
+        felt = np.abs(self._finish(candidate, self.cases[:1], None)) > self.room[: self.width]
         if not felt.any():
             return False
         return bool((np.logical_or.reduceat(felt, self.blocks[:blocks]) & ~self.bad[:blocks]).any())
 
-    def _finish(self, candidate: Candidate, cases: Sequence[Case], flat: Array) -> Array:
-        """What a candidate makes of finished gradients of some cases, given a row for each."""
-        made = []
-        for case, row in zip(cases, flat, strict=True):
-            arrays = {u: a.copy() for u, a in self._whole[id(case)].items()}
+    def _finish(self, candidate: Candidate, cases: Sequence[Case], change: Array | None) -> Array:
+        """What a candidate changes in finished gradients of some cases, with a change before it.
+
+        ``change`` has a row for each case; None for nothing.
+        """
+        out = np.zeros((len(cases), self.width)) if change is None else change.copy()
+        want = self.want.reshape(len(self.cases), -1)
+        for k, case in enumerate(cases):
+            arrays = self._whole[id(case)]
+            if change is not None:
+                arrays = self._filled(arrays, want[k] + change[k])
+            made = arrays
+            for step in candidate.after:
+                made = step(self.point, case, made)
             at = 0
             for user, piece in self.pieces:
-                values = row[at : at + piece.index.size].reshape(piece.index.shape)
-                arrays[user].reshape(-1)[piece.index] = values
+                if made[user] is not arrays[user]:
+                    here = slice(at, at + piece.index.size)
+                    out[k, here] = made[user].reshape(-1)[piece.index].ravel() - want[k, here]
                 at += piece.index.size
-            for step in candidate.after:
-                arrays = step(self.point, case, arrays)
-            made.append(arrays)
-        return self.flat(made)
+        return np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0).ravel()

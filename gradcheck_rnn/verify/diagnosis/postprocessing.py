@@ -61,13 +61,14 @@ def _factor_table(comparison: Comparison) -> list[tuple[str, Factor]]:
 
 def _scaled(names: frozenset[str], factor: Factor) -> Any:
     def change(point: ModelPoint, case: Case, arrays: Arrays) -> Arrays:
-        out = {}
+        out = dict(arrays)
         for user, a in arrays.items():
-            flat = a.reshape(-1).copy()
-            for piece in point.fitted.pieces[user]:
-                if piece.name in names:
+            pieces = [p for p in point.fitted.pieces[user] if p.name in names]
+            if pieces:
+                flat = a.reshape(-1).copy()
+                for piece in pieces:
                     flat[piece.index] *= factor(point)
-            out[user] = flat.reshape(a.shape)
+                out[user] = flat.reshape(a.shape)
         return out
 
     return change

@@ -35,7 +35,7 @@ from ...derivation.numeric_terms import TermEvaluator
 from ...derivation.weight_products import WeightProducts
 from ...language.network import Network
 from ...language.running import to_rows
-from ...streams import Stream, generator
+from ...streams import Stream, generator, random_signs
 from ..harness.layout import Fitted
 from ..harness.modelpoint import ModelPoint
 from ..harness.plan import Case
@@ -231,7 +231,7 @@ def in_other_forms(eps: float, rng: np.random.Generator, draws: int = 0) -> type
             size = self._range(term, np.abs(found), lookup)
             if size is None:
                 return found
-            signs = rng.choice([-1.0, 1.0], size=found.shape)
+            signs = random_signs(rng, found.shape)
             if draws:
                 signs[0] = 0.0
             return found + eps * size * signs

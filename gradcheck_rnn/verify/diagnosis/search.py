@@ -149,7 +149,8 @@ def _from_one_place(
                     alive = _pairs(bench, alike, after, found.silent, comparisons)
             if alive or bench.spent:
                 return alive
-    for base in [c for c in found.changes.helpful() if _is_edited(c)][: MOST_BESIDE * (most > 1)]:
+    helpful = found.changes.helpful() if most > 1 else []
+    for base in [c for c in helpful if _is_edited(c)][:MOST_BESIDE]:
         alive = _pairs(bench, alike, Effects(bench, place, base=base), everything, comparisons)
         if alive or bench.spent:
             return alive

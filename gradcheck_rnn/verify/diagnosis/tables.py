@@ -42,7 +42,7 @@ def row_of(user: str, found: Sequence[tuple[ModelPoint, Record]]) -> Row:
     """The worst of all probes of one array."""
 
     def top(r: Record) -> float:
-        return float(np.max(np.nan_to_num(r.ratio, nan=0.0, posinf=1e300), initial=0.0))
+        return min(float(np.fmax.reduce(r.ratio, axis=None, initial=0.0)), 1e300)
 
     here, worst = max(found, key=lambda f: top(f[1]))
     at = np.unravel_index(

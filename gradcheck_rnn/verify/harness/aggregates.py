@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COARSE", "Along", "Whole", "along", "combine_along", "over_pieces", "whole"]
+__all__ = [
+    "COARSE",
+    "Along",
+    "Whole",
+    "along",
+    "combine_along",
+    "over_pieces",
+    "root_mean_square",
+    "whole",
+]
 
 Array = NDArray[Any]
 #: Formats whose unit is above this resolve no fault of a tenth of a percent entry by entry.
@@ -70,17 +79,20 @@ def along(got: Array, want: Array, moves: Array, sunk: float = 0.0) -> Along | N
     return found if np.isfinite(found.value) and np.isfinite(found.moves).all() else None
 
 
+def root_mean_square(a: Array) -> float:
+    """√ of the mean square of all entries, not a number where there are none."""
+    return float(np.sqrt(np.add.reduce(a * a, axis=None) / a.size)) if a.size else float("nan")
+
+
 def whole(got: Array, want: Array, moves: Array, unit: Array, last: float) -> Whole | None:
     """The error of all entries together.
 
     ``unit`` is the rounding of the last sum, by entry, and ``last`` the unit of the result.
     """
-    size = float(np.sqrt(np.mean(want * want)))
+    size = root_mean_square(want)
     if not size > 0 or not np.isfinite(got).all():
         return None
-    error, typical, sums = (
-        float(np.sqrt(np.mean(a * a))) / size for a in (got - want, moves, unit)
-    )
+    error, typical, sums = (root_mean_square(a) / size for a in (got - want, moves, unit))
     return Whole(error, SPREADS * typical + sums + last)
 
 

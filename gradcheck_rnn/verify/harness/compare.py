@@ -174,13 +174,16 @@ def _add_noise(point: ModelPoint, record: Record, moves: Array, repeats: Array) 
         most = MOST_COARSE if form.eps > COARSE else MOST
         unit = form.eps * sums + sunk
         suspect = Suspect(moves[:0] if point.claims else moves, repeats, unit, most)
-        # What is not finite fails by itself.
-        finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
-        record.suspect = suspect if finite and suspicious(suspect, list(parts.values())) else None
         if point.claims:
             moves = point.explained.gradients(record.case)[record.user]
         samples = moves if point.claims else np.concatenate([moves, repeats])
-        record.noise = spread(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0))
+        calm = bool(np.isfinite(samples).all())
+        record.noise = spread(samples if calm else np.nan_to_num(samples, posinf=0.0, neginf=0.0))
+        seen = record.noise if calm and not point.claims else None
+        # What is not finite fails by itself.
+        finite = bool(np.isfinite(got).all() and np.isfinite(want).all())
+        if finite and suspicious(suspect, list(parts.values()), seen):
+            record.suspect = suspect
         bound = record.bound + SPREADS * record.noise
         record.bound = np.nan_to_num(bound, nan=0.0, posinf=0.0)
         record.ratio = ratio_of(got, want, record.bound)

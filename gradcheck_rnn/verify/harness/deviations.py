@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...streams import Stream, generator
+from ...streams import Stream, generator, random_signs
 from ..roundoff import noisy_level, spread
 from .arrays import Precision
 from .layout import Fitted
@@ -30,8 +30,7 @@ def neighbour(
 ) -> Arrays:
     """The arrays with every entry moved by one unit in the last place, inside its domain."""
     moved = {
-        n: form.quantise(a * (1 + rng.choice([-1.0, 1.0], size=a.shape) * form.eps))
-        for n, a in arrays.items()
+        n: form.quantise(a * (1 + random_signs(rng, a.shape) * form.eps)) for n, a in arrays.items()
     }
     return moved if fitted is None else fitted.inside(moved, arrays)
 
@@ -50,7 +49,7 @@ def line_noise(
     wrong but smooth gradient has none.
     """
     rng = generator(seed, Stream.DEVIATIONS)
-    signs = {n: rng.choice([-1.0, 1.0], size=a.shape) for n, a in arrays.items()}
+    signs = {n: random_signs(rng, a.shape) for n, a in arrays.items()}
     worst: Arrays = {}
     # From ten units to a thousandth, a hundredfold each; coarse formats have one distance only.
     count = 1 + max(0, int(np.log(2e-3 / (8.0 * subject.form.eps)) / np.log(100.0)))
@@ -76,4 +75,4 @@ def gap(now: Array, first: Array) -> Array:
 
 def deviations(runs: Sequence[Mapping[str, Array]], user: str, got: Array) -> Array:
     """How far an array of each run is from what was got, (runs, \\*shape)."""
-    return gap(np.stack([r[user] for r in runs]), got) if runs else np.zeros((0, *got.shape))
+    return gap(np.array([r[user] for r in runs]), got) if runs else np.zeros((0, *got.shape))

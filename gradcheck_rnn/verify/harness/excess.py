@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..roundoff import spread
+from .aggregates import root_mean_square
 
 __all__ = ["Excess", "Suspect", "judge_noise", "lost_precision", "suspicious"]
 
@@ -78,12 +79,14 @@ class Suspect:
     most: float = MOST
 
 
-def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
+def suspicious(suspect: Suspect, parts: Sequence[Indices], noise: Array | None = None) -> bool:
     """Whether the rounding of sums alone does not explain the deviations.
 
     ``parts`` are flat positions of the values that the array holds; each is judged by itself.
+    ``noise`` is the spread of all deviations, where that is known.
     """
-    noise, apart = _noise(suspect.moves, suspect.repeats), _apart(suspect)
+    noise = _noise(suspect.moves, suspect.repeats) if noise is None else noise
+    apart = _apart(suspect)
     return any(
         _rms(noise, at) > suspect.most * _rms(suspect.unit, at)
         or _rms(apart, at) > min(suspect.most, MOST_APART) * _rms(suspect.unit, at)
@@ -92,8 +95,8 @@ def suspicious(suspect: Suspect, parts: Sequence[Indices]) -> bool:
 
 
 def _apart(suspect: Suspect) -> Array:
-    """Noise of calls at the point itself, by entry; zeros where there was one call only."""
-    return _noise(suspect.repeats) if len(suspect.repeats) else np.zeros_like(suspect.unit)
+    """Noise of calls at the point itself, by entry; zeros where all calls gave the same."""
+    return _noise(suspect.repeats) if suspect.repeats.any() else np.zeros(suspect.unit.shape)
 
 
 def _noise(*samples: Array) -> Array:
@@ -103,7 +106,7 @@ def _noise(*samples: Array) -> Array:
 
 def _rms(a: Array, at: Indices) -> float:
     with np.errstate(all="ignore"):
-        return float(np.sqrt(np.mean(a.reshape(-1)[at] ** 2)))
+        return root_mean_square(a.reshape(-1)[at])
 
 
 def judge_noise(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ...errors import GradcheckError
 from ...language.network import Network, Scan
 from ...language.running import to_columns, to_rows
-from ...streams import Stream, generator
+from ...streams import Stream, generator, random_signs
 from ..points import Point, Role
 from .arrays import Precision
 from .layout import Fitted, Layout
@@ -313,7 +313,7 @@ class Explained:
             yield oracle
 
     def _noisy(self, a: Array, rng: np.random.Generator) -> Array:
-        signs = rng.choice([-1.0, 1.0], size=np.shape(a))
+        signs = random_signs(rng, np.shape(a))
         return np.asarray(a * (1 + self.units * self.form.eps * signs))
 
     def outputs(self) -> Mapping[str, Array]:

@@ -71,6 +71,7 @@ class ModelOracle:
     ) -> None:
         self.network, self.sizes, self.lengths = network, {**sizes, **lengths}, lengths
         self.values = dict(values)
+        self._dtype = np.result_type(np.float64, *(a.dtype for a in self.values.values()))
         with recording_frozen() as tape:
             made = run(network, self.values, lengths, everything=True)
         self.tape = tape
@@ -270,10 +271,6 @@ class ModelOracle:
             _add(bars, name, moved)
         else:
             _add(bars, name, delta.sum(0))
-
-    @property
-    def _dtype(self) -> Any:
-        return np.result_type(np.float64, *(a.dtype for a in self.values.values()))
 
     def _collect(
         self, bars: Mapping[str, Array], out: Gradients, count: int, sizes: bool
