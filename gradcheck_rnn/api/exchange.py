@@ -171,6 +171,7 @@ def write_vectors(target: Any, path: str | os.PathLike[str], **options: Any) -> 
             f"cannot write {file}: give a name that ends in {' or '.join(SUFFIXES)}, or that of a "
             "folder"
         )
+    check_writable(file)
     return write_bytes(file, dump(vectors(target, **options), suffix))
 
 

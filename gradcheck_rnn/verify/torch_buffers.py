@@ -16,6 +16,7 @@ from typing import Any
 
 from .guard import close
 from .outcome import Report
+from .torch_held import shown_names
 from .torch_pair import VALUES, TorchPair
 from .verdict import Finding, Verdict
 
@@ -49,7 +50,7 @@ def doubt_updated_buffers(
         held = again(pair.anew())
     if any(row.verdict is Verdict.FAIL for row in held.rows):
         return
-    shown = ", ".join(f"'{n}'" for n in names[:3]) + (" and more" if len(names) > 3 else "")
+    shown = shown_names(names)
     holding = _holding(pair)
     if holding is not None:
         trained = again(holding)

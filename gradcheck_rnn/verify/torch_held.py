@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-__all__ = ["updated_attributes", "with_values"]
+__all__ = ["shown_names", "updated_attributes", "with_values"]
 
 
 def with_values(
@@ -112,3 +112,8 @@ def updated_attributes(torch: Any, module: Any, run: Callable[[], Any]) -> dict[
             setattr(owner, own, before[name])
             found[name] = before[name]
     return found
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """The first three names, quoted."""
+    return ", ".join(f"'{n}'" for n in names[:3]) + (" and more" if len(names) > 3 else "")

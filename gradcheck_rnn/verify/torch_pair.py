@@ -20,7 +20,7 @@ from .guard import call, changed_argument, changed_cotangents
 from .harness.arrays import to_numpy
 from .pairs import Cotangents
 from .tensors import WHO, named_arguments, tensor_leaves, with_tensors
-from .torch_held import updated_attributes, with_values
+from .torch_held import shown_names, updated_attributes, with_values
 from .torch_protocol import GraphPair, gradient_or_zeros
 from .trees import Tree
 from .verdict import Finding
@@ -222,7 +222,9 @@ class TorchPair(GraphPair):
             if not self.looked:
                 self.looked = True
                 run = partial(self._drawn, who, function, args, kwargs)
-                self.buffers |= updated_attributes(torch, function, run)
+                kept = updated_attributes(torch, function, run)
+                self.buffers |= kept
+                self._tell_kept(list(kept))
             held = {n: tensors[own] for own, n in self.parameters.items()}
             held |= {n: b if self.holds else b.clone() for n, b in self.buffers.items()}
             if self.holds:
@@ -245,6 +247,16 @@ class TorchPair(GraphPair):
             if y.layout != torch.strided:
                 raise UsageError(f"{WHO}: the output '{name}' is sparse; return to_dense()")
         return found
+
+    def _tell_kept(self, names: list[str]) -> None:
+        """Note attributes that a call changes: what they do in the next call is not checked."""
+        if names:
+            text = (
+                f"forward changes what the module keeps in {shown_names(names)}; every call was "
+                "given what was kept before the check, so that a state carried from call to call "
+                "was not followed"
+            )
+            self.findings.append(Finding("kept-state", text))
 
     def _drawn(
         self, who: str, function: Any, args: Any, kwargs: Mapping[str, Any] | None = None

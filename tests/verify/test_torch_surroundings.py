@@ -191,6 +191,29 @@ def test_buffers_and_attributes_that_are_assigned_are_held(kept: Any, assigned: 
     assert check_torch(kept(assigned, detached=True), [draw(4, 2)]).verdict is Verdict.FAIL
 
 
+class Carried(torch.nn.Module):
+    """A cell whose state stays in the module from one call to the next, without its history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = torch.nn.GRUCell(4, 5, dtype=torch.float64)
+        self.h = torch.zeros(3, 5, dtype=torch.float64)
+
+    def forward(self, x: Any) -> Any:
+        h = self.h
+        for row in x:
+            h = self.cell(row, h)
+        self.h = h.detach()
+        return h
+
+
+def test_a_state_that_stays_in_the_module_is_told() -> None:
+    report = check_torch(Carried(), [draw(6, 3, 4)])
+    assert report.passed, str(report)
+    assert "forward changes what the module keeps in 'h'" in str(report)
+    assert "state carried from call to call" not in str(check_torch(Scaled(), [draw(4, 2)]))
+
+
 class LostInTraining(Scaled):
     """Loses the gradient of the bias in training mode alone."""
 

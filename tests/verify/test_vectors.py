@@ -381,6 +381,15 @@ def test_vectors_that_are_none(files: Path, tmp_path: Path) -> None:
         api.write_vectors("gru", tmp_path / "v.csv")
 
 
+def test_vectors_that_cannot_be_written_are_not_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradcheck_rnn.api.exchange.vectors", None)
+    for name in ("v.npz", "v.json"):
+        with pytest.raises(UsageError, match="cannot write"):
+            api.write_vectors("gru", tmp_path / "missing" / name)
+
+
 # -- the mistake in results -----------------------------------------------------------------------
 
 
