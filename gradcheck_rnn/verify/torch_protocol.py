@@ -15,18 +15,13 @@ from numpy.typing import NDArray
 
 from .guard import changed_cache, close, remembers_arrays, strided_cotangents
 from .harness.arrays import to_numpy
-from .pairs import Cotangents, Pair
+from .pairs import MOST_NEAR, SEED, Cotangents, Pair, deviation
 from .verdict import Finding
 
 __all__ = ["GraphPair", "gradient_or_zeros", "look_with_a_graph"]
 
 Array = NDArray[Any]
 Shaped = Callable[[Any], Any]
-SEED = 0
-#: Deviations of a neighbour that another layout of cotangents may change a gradient by.
-NOISES = 16.0
-#: Neighbours at which gradients are called where one differs; one otherwise.
-MOST_NEAR = 5
 #: Inputs that are frozen one at a time, and alone not frozen.
 MOST_FROZEN = 12
 
@@ -109,18 +104,12 @@ class _Look:
         Where terms cancel, another layout of the same numbers may change all digits that are left.
         """
         self.near += 1
-        near = []
-        for leaf in self.pair.tree.leaves:
-            unit = max(self.pair.unit, float(np.finfo(leaf.dtype).eps))
-            moved = leaf * (1 + unit * self.rng.choice([-1.0, 1.0], size=leaf.shape))
-            near.append(moved.astype(leaf.dtype))
-        there = self._fresh(self.weights, leaves=near)
+        there = self._fresh(self.weights, leaves=self.pair.near(self.rng))
         for i, (a, b, leaf) in enumerate(
             zip(self.plain, there, self.pair.tree.leaves, strict=True)
         ):
-            gap = gradient_or_zeros(a, leaf).astype(np.float64) - gradient_or_zeros(b, leaf)
-            found = NOISES * float(np.linalg.norm(gap.ravel()))
-            self.rounding[i] = float(np.fmax(self.rounding[i], found))
+            moved = deviation(gradient_or_zeros(a, leaf), gradient_or_zeros(b, leaf))
+            self.rounding[i] = max(self.rounding[i], moved)
 
     def _fresh(
         self,

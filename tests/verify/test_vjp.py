@@ -277,3 +277,22 @@ def test_a_transposed_input_comes_as_it_was_given() -> None:
     right = check_vjp(forward, lambda g, c: (g * (1 - c[2] ** 2) @ c[1].T,
                                              c[0].T @ (g * (1 - c[2] ** 2))), (x, W))  # fmt: skip
     assert right.passed
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_gradient_of_rounding_alone_may_depend_on_the_layout_of_cotangents(seed: int) -> None:
+    """The bias before a batch normalisation: its terms cancel, and what is left is rounding."""
+    draw = np.random.default_rng(seed).normal
+
+    def forward(x, W, b):
+        a = x @ W + b
+        scale = np.sqrt(a.var(0) + 1e-5)
+        return (a - a.mean(0)) / scale, (x, W, (a - a.mean(0)) / scale, scale)
+
+    def backward(d, cache):
+        x, W, n, scale = cache
+        da = (d - d.mean(0) - n * (d * n).mean(0)) / scale
+        return da @ W.T, x.T @ da, da.sum(0)
+
+    report = check_vjp(forward, backward, (draw(size=(9, 2)), draw(size=(2, 3)), draw(size=3)))
+    assert report.passed, str(report)
